@@ -1,0 +1,58 @@
+"""The bucket as the ledger sees it at one moment: what every script's reply tells."""
+
+from typing import NamedTuple
+
+MICRO = 1_000_000
+
+
+class Balance(NamedTuple):
+    """One account's bucket when a script replied. Tokens are whole, times milliseconds."""
+
+    known: bool
+    """False until Keepa's balance has been observed in this life of the store."""
+    tokens: int
+    """The balance by the ledger's own accounting, before holds. May be negative."""
+    held: int
+    """Sum of the live reservations."""
+    refill_rate: int
+    """Tokens Keepa adds each minute, before price trackings take their part; 0: never observed."""
+    flow_micro: int
+    """The part that price trackings take away, in millionths of a token per minute."""
+    lump_in_ms: int
+    """Until the next lump, 1 to 60 000."""
+    observed_ms_ago: int
+    """Age of the newest observation; meaningless while unknown."""
+    consumed: int
+    """Everything settled in this epoch."""
+
+    @property
+    def available(self) -> int:
+        """What new calls may draw on: the balance less the live reservations."""
+        return self.tokens - self.held
+
+    @property
+    def capacity(self) -> int:
+        """Most tokens the bucket holds: unused ones expire after 60 minutes (Keepa's rule)."""
+        return 60 * self.refill_rate
+
+    @property
+    def gain(self) -> int:
+        """Tokens that surely arrive with each lump; Keepa rounds, the ledger rounds down."""
+        return max(0, self.refill_rate * MICRO - self.flow_micro) // MICRO
+
+    @property
+    def flow_reduction(self) -> float:
+        """Keepa's `tokenFlowReduction`."""
+        return self.flow_micro / MICRO
+
+
+UNKNOWN = Balance(
+    known=False,
+    tokens=0,
+    held=0,
+    refill_rate=0,
+    flow_micro=0,
+    lump_in_ms=60_000,
+    observed_ms_ago=0,
+    consumed=0,
+)

@@ -1,0 +1,287 @@
+"""What can go wrong, and what the caller is told about it.
+
+    GatewayError
+    ├── BadSetting                    the start stops with one line, exit code 2
+    └── Refusal                       an answer of the gateway's own making
+        ├── Unauthorized              401 unauthorized
+        ├── NotFound                  404 not_found
+        ├── MethodNotAllowed          405 method_not_allowed
+        ├── TooSlow                   408 too_slow
+        ├── TooLarge                  413 too_large (414 where it is the URL)
+        ├── UnsupportedEncoding       415 unsupported_encoding
+        ├── InsufficientTokensError   429 floor
+        │   └── ExceedsCapacity       429 exceeds_capacity
+        ├── RateLimited               429 rate_limited
+        ├── UpstreamUnreachable       502 upstream_unreachable
+        ├── LedgerUnavailable         503 ledger_unavailable
+        ├── BalanceUnknown            503 balance_unknown
+        ├── Overloaded                503 overloaded
+        ├── Draining                  503 draining
+        ├── InternalError             500 internal
+        └── UpstreamTimeout           504 upstream_timeout
+
+Each class carries its status, reason and retry; `render` is the one place that turns a refusal into
+the JSON of the contract, in the shape that Keepa's own clients parse and wait for.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gateway.balance import UNKNOWN, Balance
+
+# What a caller is told to wait when waiting will not help (Keepa's clients sleep `refillIn` and ask
+# again, for ever): an hour keeps them quiet. Without a balance at hand a minute, one lump.
+NEVER_MS = 3_600_000
+NO_BALANCE_MS = 60_000
+
+
+class GatewayError(Exception):
+    """Root of everything the gateway raises on purpose."""
+
+
+class BadSetting(GatewayError):
+    """A setting stops the start: one line: the variable, its value (masked), what is allowed."""
+
+
+class Refusal(GatewayError):
+    """An answer that the gateway gives itself.
+
+    Args:
+        message: For people; never contains a key, a URL or an upstream exception's text.
+        retry_after_ms: Milliseconds after which the same call may succeed; None: the class's own.
+    """
+
+    status: ClassVar[int] = 500
+    reason: ClassVar[str] = "internal"
+    type: ClassVar[str] = "internal"
+    retryable: bool = False
+    default_retry_ms: ClassVar[int | None] = None
+    message: ClassVar[str] = "The gateway could not handle this call"
+    shows_balance: ClassVar[bool] = True
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, message: str | None = None, *, retry_after_ms: int | None = None) -> None:
+        super().__init__(message or self.message)
+        self.retry_after_ms = self.default_retry_ms if retry_after_ms is None else retry_after_ms
+
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """Whole seconds, rounded up: who waits that long has waited long enough."""
+        if not self.retryable or self.retry_after_ms is None:
+            return None
+        return max(1, -(-self.retry_after_ms // 1000))
+
+    def deficit(self, call: "RefusedCall") -> int | None:
+        """Tokens missing; 0 where tokens are not the reason, None where no balance is told."""
+        return 0 if call.balance.known and self.shows_balance else None
+
+
+class _Client(Refusal):
+    """The call may never be made like this: told before any look-up, so without a balance."""
+
+    shows_balance = False
+
+
+class Unauthorized(_Client):
+    """No service key, or an unknown one."""
+
+    status, reason, type = 401, "unauthorized", "unauthorized"
+    message = "Unknown or missing service key"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="keepa-gateway"'}
+
+
+class NotFound(_Client):
+    """A path that is not one plain word is not Keepa's."""
+
+    status, reason, type = 404, "not_found", "not_found"
+    message = "No such endpoint: a call's path is one plain word, as in /product"
+
+
+class MethodNotAllowed(_Client):
+    """Keepa knows GET and POST."""
+
+    status, reason, type = 405, "method_not_allowed", "method_not_allowed"
+    message = "Keepa's endpoints take GET and POST"
+    headers: ClassVar[dict[str, str]] = {"Allow": "GET, POST"}
+
+
+class TooSlow(_Client):
+    """The request's body did not arrive in time."""
+
+    status, reason, type = 408, "too_slow", "too_slow"
+    message = "The request body did not arrive in time"
+
+
+class TooLarge(_Client):
+    """The request's body is larger than the gateway takes."""
+
+    status, reason, type = 413, "too_large", "too_large"
+    message = "The request body is larger than 16 MiB"
+
+
+class UriTooLong(TooLarge):
+    """The request's URL is longer than the gateway takes."""
+
+    status = 414
+    message = "The request URL is longer than 128 KiB"
+
+
+class UnsupportedEncoding(_Client):
+    """A request body that cannot be read cannot be priced."""
+
+    status, reason, type = 415, "unsupported_encoding", "unsupported_encoding"
+    message = (
+        "The request body's Content-Encoding must be gzip, deflate or identity, and match the body"
+    )
+
+
+class InsufficientTokensError(Refusal):
+    """The call would take the available tokens below the floor.
+
+    Args:
+        retry_after_ms: Until the lump that lets the call fit; None: the bucket gains nothing.
+    """
+
+    status, reason, type = 429, "floor", "insufficientTokens"
+
+    def __init__(self, *, retry_after_ms: int | None) -> None:
+        super().__init__(retry_after_ms=retry_after_ms)
+        self.retryable = retry_after_ms is not None
+
+    def deficit(self, call: "RefusedCall") -> int:
+        """Tokens missing until it fits; Keepa itself runs nothing from a balance of 0 down."""
+        return max(0, max(call.required_tokens + call.floor, 1) - call.balance.available)
+
+    def describe(self, call: "RefusedCall") -> str:
+        """One sentence for people."""
+        return (
+            f"Insufficient Keepa tokens: {call.balance.available} available, "
+            f"{call.required_tokens} required above a floor of {call.floor}"
+        )
+
+
+class ExceedsCapacity(InsufficientTokensError):
+    """The call and the floor together are more than the bucket can ever hold."""
+
+    reason = "exceeds_capacity"
+
+    def __init__(self) -> None:
+        super().__init__(retry_after_ms=None)
+
+    def describe(self, call: "RefusedCall") -> str:
+        """One sentence for people."""
+        return (
+            f"The call can never fit: {call.required_tokens} tokens required above a floor of "
+            f"{call.floor}, the bucket holds at most {call.balance.capacity}"
+        )
+
+
+class RateLimited(Refusal):
+    """The request rate that all callers share is used up; the budget is not the reason."""
+
+    status, reason, type, retryable = 429, "rate_limited", "rateLimited", True
+    message = "Request rate exceeded: the call would fit the token budget, but not now"
+
+
+class UpstreamUnreachable(Refusal):
+    """Keepa could not be reached, or dropped the call without an answer."""
+
+    status, reason, type, retryable = 502, "upstream_unreachable", "upstream", True
+    default_retry_ms = 5_000
+    message = "Keepa could not be reached"
+
+
+class LedgerUnavailable(Refusal):
+    """Redis is away: nothing is admitted without the ledger."""
+
+    status, reason, type, retryable = 503, "ledger_unavailable", "unavailable", True
+    default_retry_ms = 2_000
+    message = "The token ledger is not available"
+
+
+class BalanceUnknown(Refusal):
+    """Nothing has been observed yet: nobody knows what is left to spend."""
+
+    status, reason, type, retryable = 503, "balance_unknown", "unavailable", True
+    default_retry_ms = 2_000
+    message = "Keepa's token balance is not known yet"
+
+
+class Overloaded(Refusal):
+    """No free slot to Keepa, and the queue for one is full or too slow."""
+
+    status, reason, type, retryable = 503, "overloaded", "unavailable", True
+    default_retry_ms = 1_000
+    message = "Too many calls are waiting for Keepa"
+
+
+class UpstreamTimeout(Refusal):
+    """Keepa did not answer in time."""
+
+    status, reason, type, retryable = 504, "upstream_timeout", "upstream", True
+    default_retry_ms = 5_000
+    message = "Keepa did not answer in time"
+
+
+class InternalError(Refusal):
+    """A fault of the gateway's own; the log says which."""
+
+    retryable = True
+    default_retry_ms = 5_000
+
+
+@dataclass(slots=True)
+class RefusedCall:
+    """What was known of a call when it was refused."""
+
+    request_id: str
+    endpoint: str = "unknown"
+    service: str = "unknown"
+    required_tokens: int = 0
+    floor: int = 0
+    balance: Balance = UNKNOWN
+    max_items_now: int | None = None
+
+
+def render(refusal: Refusal, call: RefusedCall, now_ms: int) -> dict[str, Any]:
+    """Return the refusal as the contract's one JSON shape.
+
+    The upper half is for people and programs that know the gateway; from `timestamp` on it is what
+    Keepa's Java, PHP and Python clients read to wait just long enough: integers, `refillIn` > 0,
+    `refillRate` > 0, `tokensLeft` >= 0.
+    """
+    shows = refusal.shows_balance and call.balance.known
+    balance = call.balance
+    message = (
+        refusal.describe(call) if isinstance(refusal, InsufficientTokensError) else str(refusal)
+    )
+    if refusal.shows_balance:
+        refill_in = refusal.retry_after_ms if refusal.retryable else NEVER_MS
+    else:
+        refill_in = NO_BALANCE_MS
+    answer: dict[str, Any] = {
+        "error": {"type": refusal.type, "message": message, "details": call.endpoint},
+        "reason": refusal.reason,
+        "endpoint": call.endpoint,
+        "service": call.service,
+        "request_id": call.request_id,
+        "current_balance": balance.available if shows else None,
+        "required_tokens": call.required_tokens if refusal.shows_balance else None,
+        "floor": call.floor if refusal.shows_balance else None,
+        "deficit": refusal.deficit(call),
+        "reserved": balance.held if shows else None,
+        "capacity": balance.capacity if shows else None,
+        "retryable": refusal.retryable,
+        "retry_after_seconds": refusal.retry_after_seconds,
+    }
+    if call.max_items_now is not None:
+        answer["max_items_now"] = call.max_items_now
+    return answer | {
+        "timestamp": now_ms,
+        "tokensLeft": max(0, balance.available) if shows else 0,
+        "refillIn": max(1, refill_in or NO_BALANCE_MS),
+        "refillRate": max(1, balance.refill_rate) if refusal.shows_balance else 1,
+        "tokenFlowReduction": balance.flow_reduction if shows else 0.0,
+        "tokensConsumed": 0,
+        "processingTimeInMs": 0,
+    }

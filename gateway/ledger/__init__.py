@@ -1,0 +1,33 @@
+"""The account's tokens, in Redis, changed only by atomic scripts."""
+
+from gateway.ledger.ledger import (
+    Admission,
+    Hold,
+    Ledger,
+    Listener,
+    Look,
+    Observation,
+    Rules,
+    Turn,
+    Usage,
+)
+from gateway.ledger.replies import Code, Events, Reply
+from gateway.ledger.store import EmbeddedStore, RedisStore, Store
+
+__all__ = [
+    "Admission",
+    "Code",
+    "EmbeddedStore",
+    "Events",
+    "Hold",
+    "Ledger",
+    "Listener",
+    "Look",
+    "Observation",
+    "RedisStore",
+    "Reply",
+    "Rules",
+    "Store",
+    "Turn",
+    "Usage",
+]

@@ -1,0 +1,321 @@
+"""The account's ledger: reserve before a call, resolve after it, observe in between.
+
+A thin face of the Lua transitions: nothing is decided here. What this side adds is delivery: a
+call's resolution reaches the store even when the store is away for a while, and its live holds come
+back when the store was emptied.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+
+from gateway.balance import UNKNOWN, Balance
+from gateway.errors import LedgerUnavailable
+from gateway.ledger import scripts
+from gateway.ledger.replies import Code, Reply, read_reply
+from gateway.ledger.scripts import Script, name_keys
+from gateway.ledger.store import Arguments, ReplyLost, Store
+
+_log = structlog.get_logger(__name__)
+
+_US = 1_000_000
+# One gateway's turn to refresh the balance; another takes over when it died with it.
+_TURN_US = 2 * _US
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the ledger needs of the settings. Times in seconds."""
+
+    hold_seconds: float
+    rate_per_minute: int
+    rate_burst: int
+    fresh_seconds: float
+    """An older observation is refreshed."""
+    stale_seconds: float
+    """An older observation is no ground to spend on."""
+
+
+class Observation(NamedTuple):
+    """What one answer of Keepa's says of the bucket."""
+
+    tokens_left: int
+    refill_in_ms: int
+    refill_rate: int
+    flow_micro: int
+    seen_at: float
+    """When its headers came, on this process' monotonic clock."""
+
+    def arguments(self) -> tuple[int, ...]:
+        """ARGV of `read_observation`; the age is of the moment of writing."""
+        age_us = int((time.monotonic() - self.seen_at) * _US)
+        return (
+            self.tokens_left,
+            self.refill_in_ms,
+            self.refill_rate,
+            self.flow_micro,
+            max(0, age_us),
+        )
+
+
+class Hold(NamedTuple):
+    """A live reservation of this gateway."""
+
+    id: str
+    tokens: int
+    service: str
+    endpoint: str
+    epoch: int
+    consumed_then: int
+    """C when it was reserved: goes with its answer's observation."""
+    began_at: float
+    """Monotonic, before the reserve was sent: never later than the store's own start."""
+
+
+class Admission(NamedTuple):
+    """What `reserve` said. `hold` is there where `code` is DONE."""
+
+    code: int
+    balance: Balance
+    hold: Hold | None
+    wait_ms: int | None
+    """Until the call may fit; None: never."""
+
+
+class Turn(NamedTuple):
+    """What `claim` said: whether to ask Keepa for the balance now, and what to observe it with."""
+
+    code: int
+    balance: Balance
+    epoch: int
+    learning_ms: int
+
+
+class Usage(NamedTuple):
+    """One service's tallies since the store was empty."""
+
+    used: int
+    denied: int
+    reserved: int
+
+
+class Look(NamedTuple):
+    """The account at a glance."""
+
+    balance: Balance
+    used: int
+    requests: int
+    live_holds: int
+    services: dict[str, Usage]
+
+
+class Listener(Protocol):
+    """Hears of every reply; the metrics do."""
+
+    def replied(self, script: str, seconds: float, reply: Reply) -> None:
+        """One transition ran."""
+
+
+class Ledger:
+    """One Keepa account's tokens, shared by all gateways on the same store."""
+
+    def __init__(self, store: Store, account: str, rules: Rules, listener: Listener) -> None:
+        self.store = store
+        self.latest: Balance = UNKNOWN
+        self._keys = name_keys(account)
+        self._rules = rules
+        self._listener = listener
+        self._hold_us = int(rules.hold_seconds * _US)
+        self._slot_us = 60 * _US // rules.rate_per_minute if rules.rate_per_minute else 0
+        self._epoch = 0
+        # In doubt or in flight: what a new epoch has to learn of.
+        self._live: dict[str, Hold] = {}
+        # Resolutions that the store has not confirmed yet.
+        self._unconfirmed: dict[str, tuple[Script, Arguments]] = {}
+        self._under_way: set[str] = set()
+        self._all_confirmed = asyncio.Event()
+        self._all_confirmed.set()
+        store.on_connect = self.deliver
+
+    async def reserve(
+        self, call_id: str, tokens: int, floor: int, service: str, endpoint: str
+    ) -> Admission:
+        """Ask for a hold and a request slot; both or nothing.
+
+        Raises:
+            LedgerUnavailable: No answer from the store; what it may have held is released.
+        """
+        began_at = time.monotonic()
+        rules = self._rules
+        arguments = (
+            call_id,
+            tokens,
+            floor,
+            self._hold_us,
+            service,
+            endpoint,
+            self._slot_us,
+            rules.rate_burst,
+            int(rules.stale_seconds * _US),
+        )
+        try:
+            reply = await self._run(scripts.RESERVE, lambda: arguments)
+        except (ReplyLost, asyncio.CancelledError):
+            self._resolve(call_id, scripts.RELEASE, lambda: (call_id, 0))
+            raise
+        if reply.code == Code.DONE:
+            hold = Hold(
+                call_id,
+                tokens,
+                service,
+                endpoint,
+                reply.epoch,
+                reply.balance.consumed,
+                began_at,
+            )
+            self._live[call_id] = hold
+            return Admission(reply.code, reply.balance, hold, 0)
+        wait_us = reply.extra[0]
+        return Admission(
+            reply.code, reply.balance, None, None if wait_us < 0 else -(-wait_us // 1000)
+        )
+
+    def settle(self, hold: Hold, consumed: int, observation: Observation | None = None) -> None:
+        """The call consumed that much: delivered in the background, surely and once."""
+        head = (
+            hold.id, consumed, hold.tokens, hold.service, hold.epoch, hold.consumed_then,
+        )  # fmt: skip
+
+        def arguments() -> Sequence[str | int]:
+            if observation is None:
+                return (*head, 0)
+            return (*head, 1, *observation.arguments())
+
+        self._resolve(hold.id, scripts.SETTLE, arguments)
+
+    def release(self, hold: Hold) -> None:
+        """The call surely consumed nothing: delivered in the background."""
+        self._resolve(hold.id, scripts.RELEASE, lambda: (hold.id, hold.epoch))
+
+    def doubt(self, hold: Hold) -> None:
+        """The call may have consumed its reservation: the hold stays until it expires.
+
+        It also stays among the holds that this gateway brings back to an emptied store: Keepa may
+        still be at work on it.
+        """
+
+    async def keep(self) -> None:
+        """Name the live holds, for a new epoch to have them; raises LedgerUnavailable."""
+        now = time.monotonic()
+        for hold in [
+            h for h in self._live.values() if now - h.began_at >= self._rules.hold_seconds
+        ]:
+            del self._live[hold.id]
+        holds = list(self._live.values())
+        if holds:
+            await self._run(scripts.KEEP, partial(self._keep_arguments, holds))
+
+    def _keep_arguments(self, holds: list[Hold]) -> Sequence[str | int]:
+        now = time.monotonic()
+        arguments: list[str | int] = [len(holds)]
+        for hold in holds:
+            age_us = int((now - hold.began_at) * _US)
+            arguments += (
+                hold.id, hold.tokens, age_us, max(0, self._hold_us - age_us), hold.epoch,
+                hold.service, hold.endpoint,
+            )  # fmt: skip
+        return arguments
+
+    async def claim(self, *, at_once: bool = False) -> Turn:
+        """Ask for the turn to refresh the balance; raises LedgerUnavailable.
+
+        Args:
+            at_once: Refresh also an observation that is still fresh.
+        """
+        fresh_us = 0 if at_once else int(self._rules.fresh_seconds * _US)
+        reply = await self._run(scripts.CLAIM, lambda: (fresh_us, _TURN_US))
+        return Turn(reply.code, reply.balance, reply.epoch, -(-reply.extra[0] // 1000))
+
+    async def observe(self, turn: Turn, observation: Observation) -> int:
+        """Weigh a `/token` answer; return the milliseconds until calls are admitted."""
+        reply = await self._run(
+            scripts.OBSERVE,
+            lambda: (turn.epoch, turn.balance.consumed, *observation.arguments()),
+        )
+        return -(-int(reply.extra[0]) // 1000)
+
+    async def look(self) -> Look:
+        """Tell the account's state; raises LedgerUnavailable."""
+        reply = await self._run(scripts.LOOK, tuple)
+        used, requests, live_holds, flat = reply.extra
+        services = {flat[i].decode(): Usage(*flat[i + 1 : i + 4]) for i in range(0, len(flat), 4)}
+        return Look(reply.balance, used, requests, live_holds, services)
+
+    def deliver(self) -> None:
+        """Send what the store has not confirmed. On a new connection this goes before all else."""
+        for call_id in self._unconfirmed.keys() - self._under_way:
+            self._send(call_id)
+
+    async def delivered(self, timeout_seconds: float) -> bool:
+        """Wait until the store has confirmed every resolution; False: it has not in time."""
+        try:
+            await asyncio.wait_for(self._all_confirmed.wait(), timeout_seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many resolutions the store has not confirmed yet."""
+        return len(self._unconfirmed)
+
+    async def _run(self, script: Script, arguments: Arguments) -> Reply:
+        started = time.monotonic()
+        raw = await asyncio.shield(self.store.run(script, self._keys, arguments))
+        return self._heard(script, started, raw)
+
+    def _heard(self, script: Script, started: float, raw: list[Any]) -> Reply:
+        reply = read_reply(raw)
+        self.latest = reply.balance
+        self._listener.replied(script.name, time.monotonic() - started, reply)
+        if reply.epoch != self._epoch:
+            if self._epoch:
+                _log.warning("new_epoch", live_holds=len(self._live))
+            self._epoch = reply.epoch
+            if self._live:
+                asyncio.get_running_loop().create_task(self._bring_back())
+        return reply
+
+    async def _bring_back(self) -> None:
+        try:
+            await self.keep()
+        except LedgerUnavailable:
+            _log.warning("keep_failed")
+
+    def _resolve(self, call_id: str, script: Script, arguments: Arguments) -> None:
+        self._live.pop(call_id, None)
+        self._unconfirmed[call_id] = (script, arguments)
+        self._all_confirmed.clear()
+        self._send(call_id)
+
+    def _send(self, call_id: str) -> None:
+        script, arguments = self._unconfirmed[call_id]
+        self._under_way.add(call_id)
+        reply = self.store.run(script, self._keys, arguments)
+        reply.add_done_callback(partial(self._confirm, call_id, script, time.monotonic()))
+
+    def _confirm(
+        self, call_id: str, script: Script, started: float, reply: asyncio.Future[list[Any]]
+    ) -> None:
+        self._under_way.discard(call_id)
+        if reply.cancelled() or reply.exception() is not None:
+            return  # deliver() sends it again
+        del self._unconfirmed[call_id]
+        if not self._unconfirmed:
+            self._all_confirmed.set()
+        self._heard(script, started, reply.result())

@@ -1,0 +1,100 @@
+"""The same ledger tests run on the embedded store and on a real Redis server."""
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.redis_server import MISSING, REDIS_SERVER, RedisServer
+
+from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Reply, Rules, Store
+from gateway.ledger.scripts import Script, name_keys
+
+TEXT = (Path(__file__).parent.parent / "support" / "shift_clock.lua").read_text(encoding="utf-8")
+SHIFT_CLOCK = Script("shift_clock", TEXT, hashlib.sha1(TEXT.encode()).hexdigest())
+
+RULES = Rules(
+    hold_seconds=150, rate_per_minute=0, rate_burst=1, fresh_seconds=60, stale_seconds=300
+)
+
+
+class Ear:
+    """Remembers every reply a ledger heard."""
+
+    def __init__(self) -> None:
+        self.replies: list[tuple[str, Reply]] = []
+
+    def replied(self, script: str, seconds: float, reply: Reply) -> None:
+        self.replies.append((script, reply))
+
+    def total(self, event: str) -> int:
+        return sum(getattr(reply.events, event) for _, reply in self.replies)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if not REDIS_SERVER:
+        pytest.skip(MISSING)
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["embedded", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    store: Store
+    if request.param == "embedded":
+        store = EmbeddedStore()
+    else:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        # Learning is for fleets; the tests about it ask for their own store.
+        store = RedisStore(server.url, learning_seconds=0)
+    await store.open()
+    yield store
+    await store.close()
+
+
+_accounts = (f"test{n}" for n in itertools.count())
+
+
+@pytest.fixture
+def account() -> str:
+    return next(_accounts)
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture
+def open_ledger(store: Store, account: str, ear: Ear) -> Callable[..., Ledger]:
+    """Return a maker of ledgers, each like one gateway's, on one store and account."""
+
+    def make(rules: Rules = RULES) -> Ledger:
+        return Ledger(store, account, rules, ear)
+
+    return make
+
+
+@pytest.fixture
+def ledger(open_ledger: Callable[..., Ledger]) -> Ledger:
+    return open_ledger()
+
+
+@pytest.fixture
+def pass_time(store: Store, account: str) -> Callable[..., object]:
+    """Return a function that lets that many seconds pass for the ledger."""
+
+    async def turn(seconds: float) -> None:
+        await _load(store)
+        await store.run(SHIFT_CLOCK, name_keys(account), lambda: (int(seconds * 1_000_000),))
+
+    return turn
+
+
+async def _load(store: Store) -> None:
+    """An unknown script is sent by its text on Redis; the embedded store has to be told."""
+    if isinstance(store, EmbeddedStore):
+        await store._client.script_load(SHIFT_CLOCK.text)
