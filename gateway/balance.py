@@ -1,4 +1,4 @@
-"""The bucket as the ledger sees it at one moment: what every script's reply tells."""
+"""The bucket as the ledger sees it at one moment, and what it noticed: told by every reply."""
 
 from typing import NamedTuple
 
@@ -56,3 +56,22 @@ UNKNOWN = Balance(
     observed_ms_ago=0,
     consumed=0,
 )
+
+
+class Events(NamedTuple):
+    """What this one transition noticed, in tokens but for `reaped`; counters add these up."""
+
+    lost: int
+    """Expired unused: a lump met a full bucket."""
+    spent: int
+    """Drift: gone by somebody else's calls."""
+    back: int
+    """Drift: given back, or never charged."""
+    reaped: int
+    """Holds that nobody resolved in time."""
+    reaped_tokens: int
+    overrun: int
+    """Charged above the reservation."""
+
+
+NO_EVENTS = Events(0, 0, 0, 0, 0, 0)

@@ -3,6 +3,7 @@
     GatewayError
     ├── BadSetting                    the start stops with one line, exit code 2
     └── Refusal                       an answer of the gateway's own making
+        ├── BadRequest                400 bad_request
         ├── Unauthorized              401 unauthorized
         ├── NotFound                  404 not_found
         ├── MethodNotAllowed          405 method_not_allowed
@@ -16,7 +17,6 @@
         ├── LedgerUnavailable         503 ledger_unavailable
         ├── BalanceUnknown            503 balance_unknown
         ├── Overloaded                503 overloaded
-        ├── Draining                  503 draining
         ├── InternalError             500 internal
         └── UpstreamTimeout           504 upstream_timeout
 
@@ -88,6 +88,13 @@ class Unauthorized(_Client):
     status, reason, type = 401, "unauthorized", "unauthorized"
     message = "Unknown or missing service key"
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="keepa-gateway"'}
+
+
+class BadRequest(_Client):
+    """Bytes that are no HTTP request."""
+
+    status, reason, type = 400, "bad_request", "bad_request"
+    message = "Not a well-formed HTTP request"
 
 
 class NotFound(_Client):

@@ -11,14 +11,13 @@ from gateway.ledger.ledger import (
     Turn,
     Usage,
 )
-from gateway.ledger.replies import Code, Events, Reply
+from gateway.ledger.replies import Code, Reply
 from gateway.ledger.store import EmbeddedStore, RedisStore, Store
 
 __all__ = [
     "Admission",
     "Code",
     "EmbeddedStore",
-    "Events",
     "Hold",
     "Ledger",
     "Listener",

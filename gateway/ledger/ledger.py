@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from gateway.balance import UNKNOWN, Balance
+from gateway.balance import UNKNOWN, Balance, Events
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import scripts
 from gateway.ledger.replies import Code, Reply, read_reply
@@ -117,7 +117,7 @@ class Look(NamedTuple):
 class Listener(Protocol):
     """Hears of every reply; the metrics do."""
 
-    def replied(self, script: str, seconds: float, reply: Reply) -> None:
+    def replied(self, script: str, seconds: float, events: Events) -> None:
         """One transition ran."""
 
 
@@ -231,6 +231,12 @@ class Ledger:
             )  # fmt: skip
         return arguments
 
+    async def is_fresh(self) -> bool:
+        """Say whether the observation is younger than `fresh_seconds`; raises LedgerUnavailable."""
+        fresh_us = int(self._rules.fresh_seconds * _US)
+        reply = await self._run(scripts.CLAIM, lambda: (fresh_us, 0))
+        return reply.code == Code.RESOLVED
+
     async def claim(self, *, at_once: bool = False) -> Turn:
         """Ask for the turn to refresh the balance; raises LedgerUnavailable.
 
@@ -282,7 +288,7 @@ class Ledger:
     def _heard(self, script: Script, started: float, raw: list[Any]) -> Reply:
         reply = read_reply(raw)
         self.latest = reply.balance
-        self._listener.replied(script.name, time.monotonic() - started, reply)
+        self._listener.replied(script.name, time.monotonic() - started, reply.events)
         if reply.epoch != self._epoch:
             if self._epoch:
                 _log.warning("new_epoch", live_holds=len(self._live))

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from gateway.balance import Balance
+from gateway.balance import NO_EVENTS, Balance, Events
 
 
 class Code(IntEnum):
@@ -15,22 +15,6 @@ class Code(IntEnum):
     CAPACITY = 3
     RATE = 4
     RESOLVED = 5
-
-
-class Events(NamedTuple):
-    """What this one transition noticed, in tokens but for `reaped`; counters add these up."""
-
-    lost: int
-    """Expired unused: a lump met a full bucket."""
-    spent: int
-    """Drift: gone by somebody else's calls."""
-    back: int
-    """Drift: given back, or never charged."""
-    reaped: int
-    """Holds that nobody resolved in time."""
-    reaped_tokens: int
-    overrun: int
-    """Charged above the reservation."""
 
 
 class Reply(NamedTuple):
@@ -45,7 +29,6 @@ class Reply(NamedTuple):
 
 _EVENTS_AT = 10
 _EXTRA_AT = 16
-_NOTHING = Events(0, 0, 0, 0, 0, 0)
 
 
 def read_reply(raw: list[Any]) -> Reply:
@@ -67,6 +50,6 @@ def read_reply(raw: list[Any]) -> Reply:
         raw[0],
         int(raw[1]),
         balance,
-        Events(*events) if any(events) else _NOTHING,
+        Events(*events) if any(events) else NO_EVENTS,
         raw[_EXTRA_AT:],
     )

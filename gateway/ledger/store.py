@@ -71,7 +71,8 @@ class EmbeddedStore:
     up = True
 
     def __init__(self) -> None:
-        self._client = FakeAsyncRedis()
+        # One connection, in order: redis-py's default pool refuses above 100 calls at once.
+        self._client = FakeAsyncRedis(single_connection_client=True)
         self._run_id = f"embedded-{uuid.uuid4().hex}"
         self.on_connect: Callable[[], None] = lambda: None
 

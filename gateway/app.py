@@ -1,0 +1,220 @@
+"""The composition root: the only place that builds concrete objects and knows them all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from gateway import __version__, tasks
+from gateway.costs import CostTable
+from gateway.credentials import encode_key
+from gateway.envelope import read_envelope
+from gateway.errors import Refusal
+from gateway.intake import MAX_BODY, Intake
+from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Rules, Store
+from gateway.metrics import Metrics
+from gateway.observer import Observer
+from gateway.proxy import Limits, Proxy
+from gateway.services import Services
+from gateway.settings import Settings
+from gateway.simulator import SimulatorConfig, start_simulator
+from gateway.upstream import Slots, Upstream
+from gateway.web import LEDGER, METRICS, OBSERVER, PROXY, STANDING, Standing, add_routes, open_door
+
+_log: Any = structlog.get_logger(__name__)
+
+# An observation so many times older than it should be is no ground to spend on.
+_STALE_FACTOR = 5
+# What the store gets to confirm the last resolutions before the process ends.
+_LAST_WORDS_SECONDS = 3.0
+
+
+def create_app(settings: Settings, base_url: str) -> web.Application:
+    """Return the gateway's application.
+
+    Args:
+        settings: Checked.
+        base_url: The upstream's, the simulator's where it stands in for Keepa.
+    """
+    app = web.Application(client_max_size=MAX_BODY)
+    app[STANDING] = Standing(
+        settings.min_balance_threshold,
+        settings.safety_buffer,
+        settings.admin_token.get_secret_value(),
+    )
+    add_routes(app)
+
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        async with _running(app, settings, base_url):
+            yield
+
+    app.cleanup_ctx.append(run)
+    return app
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the store that the settings ask for, not yet opened."""
+    url = settings.redis_url.get_secret_value()
+    if url:
+        return RedisStore(url)
+    _log.warning("embedded_store", hint="one process only, nothing is kept; set REDIS_URL to share")
+    return EmbeddedStore()
+
+
+def make_rules(settings: Settings) -> Rules:
+    """Return what the ledger needs of the settings."""
+    return Rules(
+        hold_seconds=settings.hold_seconds,
+        rate_per_minute=settings.rate_limit_per_minute,
+        rate_burst=settings.rate_limit_burst,
+        fresh_seconds=settings.balance_max_age_seconds,
+        stale_seconds=settings.balance_max_age_seconds * _STALE_FACTOR,
+    )
+
+
+@asynccontextmanager
+async def _running(app: web.Application, settings: Settings, base_url: str) -> AsyncIterator[None]:
+    """Build everything, and at the end wait for what is under way."""
+    real_key = settings.keepa_api_key.get_secret_value() or settings.account_name
+    key = encode_key(real_key)
+    rules = make_rules(settings)
+    metrics = Metrics(
+        CollectorRegistry(),
+        floor=settings.min_balance_threshold,
+        safety_buffer=settings.safety_buffer,
+    )
+    store = open_store(settings)
+    ledger = Ledger(store, settings.account_name, rules, metrics)
+    upstream = Upstream(base_url, key)
+    observer = Observer(
+        ledger, upstream, fresh_seconds=rules.fresh_seconds, stale_seconds=rules.stale_seconds
+    )
+    executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="envelope")
+    secrets = {name: key.get_secret_value() for name, key in settings.service_keys.items()}
+    proxy = Proxy(
+        intake=Intake(Services(secrets), CostTable(settings.endpoint_costs), key),
+        ledger=ledger,
+        observer=observer,
+        upstream=upstream,
+        slots=Slots(settings.max_concurrency, settings.max_queue),
+        metrics=metrics,
+        executor=executor,
+        limits=Limits(
+            settings.min_balance_threshold,
+            settings.upstream_timeout_seconds,
+            settings.hold_seconds,
+        ),
+        real_key=real_key,
+    )
+    app[LEDGER], app[METRICS], app[OBSERVER], app[PROXY] = ledger, metrics, observer, proxy
+    await store.open()
+    async with _in_background(observer.run(), tasks.tend_ledger(ledger, settings.safety_buffer)):
+        yield
+        await proxy.finish()
+        if not await ledger.delivered(_LAST_WORDS_SECONDS):
+            _log.error("unconfirmed", resolutions=ledger.unconfirmed, hint="their holds expire")
+    await upstream.close()
+    await store.close()
+    executor.shutdown()
+
+
+@asynccontextmanager
+async def _in_background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    running = [asyncio.create_task(job) for job in jobs]
+    try:
+        yield
+    finally:
+        for job in running:
+            job.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[str]:
+    """Listen; yield the gateway's own URL; at the end drain, then let calls in flight finish."""
+    async with _upstream_of(settings) as base_url:
+        app = create_app(settings, base_url)
+        # Time for the slowest call: its own deadline ends it, not ours.
+        runner = web.AppRunner(
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=settings.upstream_timeout_seconds + 5,
+        )
+        await runner.setup()
+        door = open_door(runner)
+        listener = await asyncio.get_running_loop().create_server(
+            door, settings.host, settings.port, backlog=1024
+        )
+        host, port = listener.sockets[0].getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        _log.info("listening", url=url, version=__version__)
+        try:
+            yield url
+            # Whoever routes calls here has to see /readyz before the listener goes.
+            app[STANDING].draining = True
+            await asyncio.sleep(settings.drain_seconds)
+        finally:
+            listener.close()
+            await runner.cleanup()
+            _log.info("stopped")
+
+
+@asynccontextmanager
+async def _upstream_of(settings: Settings) -> AsyncIterator[str]:
+    if not settings.simulated:
+        yield settings.keepa_base_url
+        return
+    simulator = await start_simulator(SimulatorConfig(), "127.0.0.1", 0)
+    _log.warning(
+        "SIMULATED", hint="no real Keepa: prices and products are made up", url=simulator.url
+    )
+    try:
+        yield simulator.url
+    finally:
+        await simulator.close()
+
+
+@dataclass(slots=True)
+class Report:
+    """What `check_setup` found."""
+
+    good: bool
+    lines: list[str]
+
+
+async def check_setup(settings: Settings) -> Report:
+    """Reach the store and Keepa's free `/token`; nothing is reserved or changed."""
+    report = Report(good=True, lines=[f"settings: good, account {settings.account_name}"])
+    store = open_store(settings)
+    await store.open()
+    if store.up:
+        report.lines.append(f"store: {store.kind} answers")
+    else:
+        report.good = False
+        report.lines.append(f"store: {store.kind} does not answer; check REDIS_URL")
+    await store.close()
+    async with _upstream_of(settings) as base_url:
+        upstream = Upstream(base_url, encode_key(settings.keepa_api_key.get_secret_value()))
+        try:
+            body, encoding, _ = await upstream.fetch_token()
+            envelope = read_envelope(body, encoding)
+            if envelope.has_observation:
+                report.lines.append(
+                    f"keepa: {envelope.tokens_left} tokens, {envelope.refill_rate} more each minute"
+                )
+            else:
+                report.good = False
+                report.lines.append("keepa: answers without a balance; check KEEPA_API_KEY")
+        except Refusal as refusal:
+            report.good = False
+            report.lines.append(f"keepa: {str(refusal).lower()}; check KEEPA_BASE_URL and network")
+        finally:
+            await upstream.close()
+    return report

@@ -1,0 +1,113 @@
+"""The commands: serve, simulate, check."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+
+from gateway import __version__
+from gateway.app import check_setup, serving
+from gateway.errors import BadSetting
+from gateway.log import set_up_logging
+from gateway.settings import Settings, read_settings
+from gateway.simulator import SimulatorConfig, start_simulator
+
+_BAD_SETTING = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code: 0 done, 1 failed, 2 a bad setting or argument."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except BadSetting as error:
+        print(error, file=sys.stderr)
+        return _BAD_SETTING
+    except OSError as error:
+        # The port is taken, the address is not this machine's.
+        print(f"{type(error).__name__}: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="keepa-gateway", description="One Keepa token budget for many services."
+    )
+    parser.add_argument("--version", action="version", version=f"keepa-gateway {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the gateway; settings from the environment")
+    serve.set_defaults(run=_serve)
+    check = commands.add_parser("check", help="read the settings, reach the store and Keepa")
+    check.set_defaults(run=_check)
+    simulate = commands.add_parser("simulate", help="run the built-in Keepa simulator")
+    simulate.set_defaults(run=_simulate)
+    defaults = SimulatorConfig()
+    simulate.add_argument("--host", default="127.0.0.1")
+    simulate.add_argument("--port", type=int, default=8090, help="default 8090; 0: any free one")
+    simulate.add_argument("--key", default=None, help="the only key it knows; default: any")
+    simulate.add_argument("--tokens", type=int, default=defaults.tokens, help="balance at start")
+    simulate.add_argument("--rate", type=int, default=defaults.refill_rate, help="tokens a minute")
+    simulate.add_argument(
+        "--lump-in-ms", type=int, default=defaults.first_lump_in_ms, help="until the first lump"
+    )
+    simulate.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    simulate.add_argument("--fault-rate", type=float, default=0.0, help="share of failing calls")
+    simulate.add_argument("--seed", type=int, default=defaults.seed, help="of the random faults")
+    return parser
+
+
+def _serve(_: argparse.Namespace) -> int:
+    settings = _read_settings()
+    asyncio.run(_until_told(settings))
+    return 0
+
+
+async def _until_told(settings: Settings) -> None:
+    async with serving(settings):
+        await _stop_signal()
+
+
+async def _stop_signal() -> None:
+    """Return at SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    await stop.wait()
+
+
+def _check(_: argparse.Namespace) -> int:
+    report = asyncio.run(check_setup(_read_settings()))
+    for line in report.lines:
+        print(line)
+    return 0 if report.good else 1
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    config = SimulatorConfig(
+        api_key=options.key,
+        tokens=options.tokens,
+        refill_rate=options.rate,
+        first_lump_in_ms=options.lump_in_ms,
+        latency_seconds=options.latency,
+        fault_rate=options.fault_rate,
+        seed=options.seed,
+    )
+    asyncio.run(_run_simulator(config, options.host, options.port))
+    return 0
+
+
+async def _run_simulator(config: SimulatorConfig, host: str, port: int) -> None:
+    simulator = await start_simulator(config, host, port)
+    print(f"simulated Keepa at {simulator.url}, its state at {simulator.url}/sim/state", flush=True)
+    await _stop_signal()
+    await simulator.close()
+
+
+def _read_settings() -> Settings:
+    # Before anything can log: a library's first line may already carry a key.
+    set_up_logging("INFO", "json", ())
+    settings = read_settings()
+    set_up_logging(settings.log_level, settings.log_format, settings.secrets)
+    return settings

@@ -1,0 +1,97 @@
+"""The bytes of an answer as they were before they were compressed, piece by piece."""
+
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from isal import isal_zlib
+
+from gateway.envelope.scanner import PIECE_BYTES
+
+# What inflating is given at a time: what it cannot take at once it copies, over and over.
+_SLICE_BYTES: Final = 16 * 1024
+_GZIP: Final = 31  # zlib's window bits: 15, and how the data is wrapped
+_ZLIB: Final = 15
+_RAW: Final = -15
+_BAD_DATA: Final[type[Exception]] = isal_zlib.error  # type: ignore[assignment] # its stub says instance
+
+
+class Decoder(Protocol):
+    """Turns the chunks of one body, in their order, into text."""
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        """The text of a chunk, in pieces of at most `PIECE_BYTES`, decoded as they are asked for.
+
+        A chunk's pieces must be exhausted before those of the next are asked for. Data that cannot
+        be decoded ends the text. A piece may be empty.
+        """
+        ...
+
+
+def open_decoder(content_encoding: str | None) -> Decoder | None:
+    """The decoder for a `Content-Encoding` (RFC 9110, 8.4); `None`: one that nobody here reads."""
+    match (content_encoding or "identity").strip().lower():
+        case "identity":
+            return _Plain()
+        case "gzip" | "x-gzip":
+            return _Inflater(is_gzip=True)
+        case "deflate":
+            return _Inflater(is_gzip=False)
+        case _:
+            return None
+
+
+class _Plain:
+    """A body that is not compressed."""
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        for start in range(0, len(chunk), PIECE_BYTES):
+            yield chunk[start : start + PIECE_BYTES]
+
+
+class _Inflater:
+    """A gzip body of one or more members (RFC 1952, 2.2), or one zlib or raw deflate stream.
+
+    isal releases the GIL while it inflates. It holds a window of 32 KiB, whatever the ratio is.
+    """
+
+    def __init__(self, *, is_gzip: bool) -> None:
+        self._is_gzip = is_gzip
+        self._stream: isal_zlib.Decompress | None = None
+        self._has_ended = False
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        for start in range(0, len(chunk), _SLICE_BYTES):
+            rest: bytes | None = chunk[start : start + _SLICE_BYTES]
+            while rest is not None and not self._has_ended:
+                piece, rest = self._inflate(rest)
+                yield piece
+
+    def _inflate(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """The next piece, and the data after it; `None`: that was all of it."""
+        if self._stream is None:
+            self._stream = isal_zlib.decompressobj(wbits=self._window_bits(data))
+        try:
+            piece = self._stream.decompress(data, PIECE_BYTES)
+        except _BAD_DATA:
+            self._has_ended = True
+            return b"", None
+        if self._stream.eof:
+            # What follows is another member, or else bad data at the next turn.
+            rest = self._stream.unused_data
+            self._stream = None
+            self._has_ended = not self._is_gzip
+            return piece, rest or None
+        if len(piece) < PIECE_BYTES:
+            return piece, None
+        # A full piece: more of the text may be waiting, even if all the data has been taken.
+        return piece, self._stream.unconsumed_tail
+
+    def _window_bits(self, data: bytes) -> int:
+        """How to read a stream that starts with `data`.
+
+        Some servers send raw deflate under the name that means zlib (RFC 9110, 8.4.1.2). In zlib
+        the low half of the first byte is 8 (RFC 1950, 2.2); no encoder starts raw data with that.
+        """
+        if self._is_gzip:
+            return _GZIP
+        return _ZLIB if data[0] & 0x0F == 8 else _RAW  # noqa: PLR2004 # explained above

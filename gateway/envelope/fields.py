@@ -1,0 +1,89 @@
+"""The token fields of a Keepa answer: their names, the values they may have, what they tell.
+
+Every JSON answer of Keepa's carries them at top level, errors included (Keepa's API documentation,
+"Response", and recorded answers).
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What one answer says about the bucket; `None` is a field not found, or not believable.
+
+    Attributes:
+        tokens_left: the balance in tokens, may be negative.
+        refill_in_ms: milliseconds to the next lump, 0 to 60 000.
+        refill_rate: tokens in each minute's lump.
+        flow_reduction: the part of the lump that price trackings take away, in tokens.
+        tokens_consumed: what the answered call cost, in tokens.
+    """
+
+    tokens_left: int | None = None
+    refill_in_ms: int | None = None
+    refill_rate: int | None = None
+    flow_reduction: float | None = None
+    tokens_consumed: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """No field was found: a picture, an error page, a body cut before them."""
+        return self == _NOTHING
+
+    @property
+    def is_void(self) -> bool:
+        """Rate, balance and consumption are there and 0: Keepa's answer to a wrong key."""
+        return self.refill_rate == 0 and self.tokens_left == 0 and self.tokens_consumed == 0
+
+    @property
+    def has_observation(self) -> bool:
+        """The bucket can be read from it. A missing `flow_reduction` counts as 0."""
+        return (
+            self.tokens_left is not None
+            and self.refill_in_ms is not None
+            and self.refill_rate is not None
+            and self.refill_rate > 0
+        )
+
+    @property
+    def has_consumption(self) -> bool:
+        """It says what the call cost."""
+        return self.tokens_consumed is not None
+
+
+_NOTHING: Final = Envelope()
+
+
+class Field(NamedTuple):
+    """Where a field's value goes and which values are believed; all others count as not found."""
+
+    attribute: str
+    lowest: float
+    highest: float
+    is_whole: bool = True
+
+
+FIELDS: Final = {
+    b"tokensLeft": Field("tokens_left", -(10**9), 10**9),
+    # Out of range is rejected, not clamped: a lump taken for earlier than it is would be spent
+    # before it arrives. Without this reading the ledger goes on by its own schedule.
+    b"refillIn": Field("refill_in_ms", 0, 60_000),
+    b"refillRate": Field("refill_rate", 0, 10**6),
+    b"tokenFlowReduction": Field("flow_reduction", 0, sys.float_info.max, is_whole=False),
+    b"tokensConsumed": Field("tokens_consumed", 0, 10**9),
+}
+
+
+def read_value(field: Field, number: bytes) -> float | None:
+    """The value of a JSON number, or `None` where the field cannot have it.
+
+    JSON knows no integers, so `12.0` is 12; `12.5` is no value of a whole field.
+    """
+    value = float(number)
+    if not field.lowest <= value <= field.highest:
+        return None
+    if not field.is_whole:
+        return value
+    return int(value) if value.is_integer() else None

@@ -1,0 +1,112 @@
+"""Which headers pass, which are the gateway's own, and what it adds."""
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+
+from multidict import CIMultiDict, MultiMapping
+
+from gateway.balance import Balance
+
+# RFC 9110, 7.6.1: for this connection only; also whatever `Connection` names.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# The gateway's own towards Keepa, or the caller's secrets, which never leave.
+_NOT_FORWARDED = HOP_BY_HOP | {
+    "accept-encoding",
+    "authorization",
+    "content-length",
+    "expect",
+    "host",
+    "x-api-key",
+    "x-service-name",
+}
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_REFUSED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
+_WINDOW_SECONDS = 3600
+
+
+def forward_request_headers(headers: MultiMapping[str]) -> CIMultiDict[str]:
+    """Return the caller's end-to-end headers, with the gateway's own Accept-Encoding."""
+    dropped = _NOT_FORWARDED | _named_by_connection(headers)
+    forwarded = CIMultiDict(
+        (name, value) for name, value in headers.items() if name.lower() not in dropped
+    )
+    wanted = headers.get("Accept-Encoding")
+    if wanted is not None:
+        # Callers offer zstd and br too, in which nothing here could read the token fields.
+        forwarded["Accept-Encoding"] = "gzip" if accepts_gzip(headers) else "identity"
+    return forwarded
+
+
+def forward_answer_headers(headers: MultiMapping[str], secret: str) -> CIMultiDict[str]:
+    """Return Keepa's end-to-end headers; one that repeats the real key (a redirect) is left out."""
+    dropped = HOP_BY_HOP | _named_by_connection(headers)
+    return CIMultiDict(
+        (name, value)
+        for name, value in headers.items()
+        if name.lower() not in dropped and not (secret and secret in value)
+    )
+
+
+def accepts_gzip(headers: Mapping[str, str] | MultiMapping[str]) -> bool:
+    """Say whether the caller takes gzip (RFC 9110, 12.5.3); who does not say gets plain text."""
+    anything = False
+    for choice in headers.get("Accept-Encoding", "").lower().split(","):
+        coding, _, parameters = choice.partition(";")
+        welcome = not _REFUSED.fullmatch(parameters)
+        if coding.strip() in {"gzip", "x-gzip"}:
+            return welcome
+        if coding.strip() == "*":
+            anything = welcome
+    return anything
+
+
+def request_id(headers: MultiMapping[str]) -> str:
+    """Return the caller's `X-Request-Id` where it is harmless, else a new one."""
+    given = headers.get("X-Request-Id")
+    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def credentials_of(headers: MultiMapping[str]) -> Iterable[str]:
+    """Yield the keys that the headers carry: `Authorization: Bearer` and `X-Api-Key`."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        yield token.strip()
+    key = headers.get("X-Api-Key")
+    if key:
+        yield key
+
+
+def own_headers(call_id: str, reserved: int, balance: Balance, floor: int) -> dict[str, str]:
+    """Return what the gateway adds to each answer of a call.
+
+    RateLimit and RateLimit-Policy are those of the IETF draft on RateLimit header fields: what is
+    left above the caller's floor, and the seconds until the next lump.
+    """
+    headers = {"X-Request-Id": call_id, "X-Keepa-Gateway-Reserved": str(reserved)}
+    if balance.known:
+        left = max(0, balance.available - floor)
+        seconds = -(-balance.lump_in_ms // 1000)
+        headers["RateLimit-Policy"] = f'"keepa";q={balance.capacity};w={_WINDOW_SECONDS}'
+        headers["RateLimit"] = f'"keepa";r={left};t={seconds}'
+    return headers
+
+
+def _named_by_connection(headers: MultiMapping[str]) -> frozenset[str]:
+    named = headers.getall("Connection", ())
+    if not named:
+        return frozenset()
+    return frozenset(name.strip().lower() for value in named for name in value.split(","))

@@ -1,0 +1,89 @@
+"""One JSON line per event, on standard output, with no secret in it."""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import structlog
+
+MASK = "***"
+# What stands behind `key=` in any URL that a library prints, whoever's key it is.
+_KEY_PAIR = re.compile(r"(?i)(\bkey=)[^&\s\"'<>)]+")
+
+_logger = structlog.get_logger(__name__)
+
+
+class Redactor:
+    """Takes secrets out of a finished line, in every spelling they may have in it."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        spellings = {
+            spelling
+            for secret in secrets
+            for spelling in (secret, quote(secret, safe=""), orjson.dumps(secret).decode()[1:-1])
+        }
+        # The longest first: one secret may be part of another.
+        self._spellings = sorted(spellings, key=len, reverse=True)
+
+    def redact(self, line: str) -> str:
+        """Return the line without secrets."""
+        for spelling in self._spellings:
+            if spelling in line:
+                line = line.replace(spelling, MASK)
+        if "key=" in line.lower():
+            line = _KEY_PAIR.sub(rf"\1{MASK}", line)
+        return line
+
+
+class _Line:
+    """Last processor: render, redact."""
+
+    def __init__(self, redactor: Redactor, *, console: bool) -> None:
+        self._redactor = redactor
+        self._console = (
+            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()) if console else None
+        )
+
+    def __call__(self, logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+        if self._console:
+            line = str(self._console(logger, method, event))
+        else:
+            line = orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        return self._redactor.redact(line)
+
+
+def set_up_logging(level: str, log_format: str, secrets: Iterable[str]) -> None:
+    """Route structlog and every library to one redacted stream; do this before all else."""
+    console = log_format == "console"
+    line = _Line(Redactor(secrets), console=console)
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if not console:
+        shared.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[*shared, line],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, line],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+def log_call(**facts: Any) -> None:
+    """Write the one line of a call."""
+    _logger.info("call", **facts)

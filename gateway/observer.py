@@ -1,0 +1,142 @@
+"""Knows the balance: asks Keepa's free `/token`, once for all who wait, one gateway at a time."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from gateway.balance import MICRO
+from gateway.envelope import Envelope, read_envelope
+from gateway.errors import BalanceUnknown, LedgerUnavailable, Refusal
+from gateway.ledger import Code, Ledger, Observation
+from gateway.upstream import Upstream
+
+_log: Any = structlog.get_logger(__name__)
+
+# How long a call waits for an unknown balance. Less than the wait would turn a new epoch's learning
+# time into refusals.
+PATIENCE_SECONDS = 3.0
+# Between looks at what another gateway, whose turn it is, found out.
+_LOOK_AGAIN_SECONDS = 0.1
+# After a failed attempt; with nobody waiting a second more each time, up to the second number.
+_TRY_AGAIN_SECONDS = 0.5
+_TRY_AGAIN_AT_MOST_SECONDS = 8.0
+
+
+def read_observation(envelope: Envelope, seen_at: float) -> Observation | None:
+    """Return what the ledger can weigh, or None where the answer is no reading of the bucket."""
+    if not envelope.has_observation:
+        return None
+    # A flow above the rate itself means no gain; more digits of it mean nothing.
+    flow = min(envelope.flow_reduction or 0.0, float(envelope.refill_rate or 0))
+    return Observation(
+        envelope.tokens_left or 0,
+        envelope.refill_in_ms or 0,
+        envelope.refill_rate or 0,
+        int(flow * MICRO),
+        seen_at,
+    )
+
+
+class Observer:
+    """Keeps the ledger's observation fresh.
+
+    Args:
+        fresh_seconds: An older observation is refreshed in the background, with or without calls.
+        stale_seconds: An older one is as good as none.
+    """
+
+    def __init__(
+        self, ledger: Ledger, upstream: Upstream, *, fresh_seconds: float, stale_seconds: float
+    ) -> None:
+        self._ledger = ledger
+        self._upstream = upstream
+        self._fresh_seconds = fresh_seconds
+        self._stale_seconds = stale_seconds
+        self._wanted = asyncio.Event()
+        # What the waiters wait for: None when calls are admitted, or why they will not be.
+        self._inquiry: asyncio.Future[Refusal | None] | None = None
+
+    @property
+    def knows(self) -> bool:
+        """Whether calls can be admitted on what was last heard."""
+        balance = self._ledger.latest
+        return balance.known and balance.observed_ms_ago <= self._stale_seconds * 1000
+
+    async def become_known(self, patience_seconds: float) -> None:
+        """Return when the balance is known and calls are admitted; all waiters share one inquiry.
+
+        Raises:
+            BalanceUnknown: Not in time.
+            LedgerUnavailable: The store does not answer.
+        """
+        if self._inquiry is None:
+            self._inquiry = asyncio.get_running_loop().create_future()
+        self._wanted.set()
+        try:
+            refusal = await asyncio.wait_for(asyncio.shield(self._inquiry), patience_seconds)
+        except TimeoutError:
+            raise BalanceUnknown from None
+        if refusal:
+            raise type(refusal)
+
+    async def run(self) -> None:
+        """Observe for ever: at start, whenever the observation has grown old, or on demand."""
+        failures = 0
+        while True:
+            try:
+                admitted_in = await self.refresh()
+            except Refusal as refusal:
+                if not failures:
+                    _log.warning("balance_not_refreshed", reason=refusal.reason)
+                if isinstance(refusal, LedgerUnavailable):
+                    self._answer(refusal)
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
+                failures += 1
+                # A waiter's patience is short; with nobody waiting, Keepa is left in peace.
+                if not self._inquiry:
+                    self._wanted.clear()
+                    await self._wait_wanted(min(failures, _TRY_AGAIN_AT_MOST_SECONDS))
+                continue
+            failures = 0
+            if admitted_in > 0:
+                await asyncio.sleep(admitted_in)
+                continue
+            self._wanted.clear()
+            self._answer(None)
+            age_seconds = self._ledger.latest.observed_ms_ago / 1000
+            await self._wait_wanted(max(_TRY_AGAIN_SECONDS, self._fresh_seconds - age_seconds))
+
+    async def refresh(self) -> float:
+        """Ask Keepa, if the observation is old and it is this gateway's turn.
+
+        Returns:
+            Seconds until calls are admitted, or until another look at what another gateway, whose
+            turn it is, found out; 0: the balance is known.
+
+        Raises:
+            LedgerUnavailable: The store does not answer.
+            BalanceUnknown: Keepa's answer was no reading of the bucket.
+            UpstreamUnreachable, UpstreamTimeout: Keepa did not answer.
+        """
+        turn = await self._ledger.claim()
+        if turn.code == Code.UNKNOWN:
+            return _LOOK_AGAIN_SECONDS
+        if turn.code == Code.RESOLVED:
+            return turn.learning_ms / 1000
+        body, encoding, seen_at = await self._upstream.fetch_token()
+        observation = read_observation(read_envelope(body, encoding), seen_at)
+        if observation is None:
+            _log.error("no_reading", hint="Keepa's /token told no balance: is the key right?")
+            raise BalanceUnknown
+        return await self._ledger.observe(turn, observation) / 1000
+
+    async def _wait_wanted(self, at_most_seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), at_most_seconds)
+
+    def _answer(self, refusal: Refusal | None) -> None:
+        inquiry, self._inquiry = self._inquiry, None
+        if inquiry and not inquiry.done():
+            inquiry.set_result(refusal)

@@ -1,0 +1,323 @@
+"""The life of a call: price, reserve, forward, then settle, release or doubt.
+
+Every call to Keepa comes through `Proxy.handle`, top to bottom. What is decided about tokens is
+decided by the ledger's scripts; what a hold becomes is decided here, once per call, in `_resolve`.
+"""
+
+import asyncio
+import itertools
+import secrets
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from gateway.answers import refuse, tell_balance
+from gateway.envelope import Envelope
+from gateway.errors import (
+    BalanceUnknown,
+    ExceedsCapacity,
+    InsufficientTokensError,
+    Overloaded,
+    RateLimited,
+    Refusal,
+    RefusedCall,
+    UpstreamTimeout,
+)
+from gateway.headers import forward_answer_headers, own_headers, request_id
+from gateway.intake import Call, Intake
+from gateway.ledger import Admission, Code, Hold, Ledger
+from gateway.log import log_call
+from gateway.metrics import Metrics
+from gateway.observer import PATIENCE_SECONDS, Observer, read_observation
+from gateway.relay import Relay
+from gateway.upstream import NotSent, Slots, Upstream
+
+_log: Any = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the proxy needs of the settings. Times in seconds."""
+
+    floor: int
+    upstream_seconds: float
+    """From the reservation to the answer's last byte."""
+    hold_seconds: float
+
+
+@dataclass(slots=True)
+class Carriage:
+    """One admitted call under way, and what became of it."""
+
+    call: Call
+    hold: Hold
+    facts: RefusedCall
+    dispatched: bool = False
+    """From here on Keepa may charge: the call is carried to its end, whoever leaves."""
+    relay: Relay | None = None
+    """There once the answer's head is."""
+    head_seconds: float = 0.0
+    seen_at: float = 0.0
+    is_picture: bool = False
+    outcome: str = ""
+    """`settled`, `released` or `doubt`; empty: not resolved yet."""
+    consumed: int | None = None
+    status: int = 0
+
+
+class Proxy:
+    """Forwards calls that fit the budget."""
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        ledger: Ledger,
+        observer: Observer,
+        upstream: Upstream,
+        slots: Slots,
+        metrics: Metrics,
+        executor: Executor,
+        limits: Limits,
+        real_key: str,
+    ) -> None:
+        self._intake = intake
+        self._ledger = ledger
+        self._observer = observer
+        self._upstream = upstream
+        self._slots = slots
+        self._metrics = metrics
+        self._executor = executor
+        self._limits = limits
+        self._real_key = real_key
+        # Unlike a caller's request id, never the same twice.
+        self._call_ids = map(f"{secrets.token_hex(6)}-{{}}".format, itertools.count(1))
+        self._under_way: set[asyncio.Task[web.StreamResponse]] = set()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one call for Keepa."""
+        facts = RefusedCall(request_id=request_id(request.headers), floor=self._limits.floor)
+        began_at = time.monotonic()
+        try:
+            call = await self._intake.read(request, facts)
+            if call.price.endpoint == "token":
+                return await self._tell_balance(request, call, facts, began_at)
+            hold = await self._reserve(call, facts)
+        except Refusal as refusal:
+            return self._refuse(request, refusal, facts, began_at)
+        return await self._carry(request, Carriage(call, hold, facts), began_at)
+
+    async def finish(self) -> None:
+        """Wait for the calls whose callers have left."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _tell_balance(
+        self, request: web.BaseRequest, call: Call, facts: RefusedCall, began_at: float
+    ) -> web.StreamResponse:
+        """Answer `/token` from the ledger; Keepa is asked only where the ledger does not know."""
+        if not await self._ledger.is_fresh():
+            try:
+                await self._observer.become_known(PATIENCE_SECONDS)
+            except BalanceUnknown:
+                if not self._observer.knows:
+                    raise
+        self._metrics.answered(call.service, call.price.endpoint)
+        log_call(
+            **_facts_of(facts, began_at), reserved=0, consumed=0, outcome="answered", status=200
+        )
+        return tell_balance(request, self._ledger.latest, facts.request_id, self._limits.floor)
+
+    async def _reserve(self, call: Call, facts: RefusedCall) -> Hold:
+        """Hold the call's price, or raise why not; wait a little for an unknown balance."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            admission = await self._ledger.reserve(
+                next(self._call_ids),
+                call.price.tokens,
+                self._limits.floor,
+                call.service,
+                call.price.endpoint,
+            )
+            facts.balance = admission.balance
+            if admission.hold:
+                return admission.hold
+            if admission.code != Code.UNKNOWN:
+                facts.max_items_now = call.price.items_within(
+                    admission.balance.available - self._limits.floor
+                )
+                raise _refusal_of(admission)
+            await self._observer.become_known(deadline - time.monotonic())
+
+    async def _carry(
+        self, request: web.BaseRequest, carriage: Carriage, began_at: float
+    ) -> web.StreamResponse:
+        """Forward in a task of its own: free to cancel before dispatch, never after."""
+        task = asyncio.create_task(self._forward(request, carriage, began_at))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not carriage.dispatched:
+                task.cancel()
+            raise
+
+    async def _forward(
+        self, request: web.BaseRequest, carriage: Carriage, began_at: float
+    ) -> web.StreamResponse:
+        """Forward one admitted call and resolve its hold."""
+        # The loop's own clock is the monotonic one, on which holds count.
+        deadline = carriage.hold.began_at + self._limits.upstream_seconds
+        try:
+            async with asyncio.timeout_at(deadline), self._slots.take():
+                relay = await self._dispatch(request, carriage)
+                return await relay.run()
+        except (Refusal, TimeoutError) as failure:
+            return self._explain(request, carriage, failure)
+        finally:
+            self._resolve(carriage, Envelope(), whole=False)
+            self._report(carriage, began_at)
+
+    async def _dispatch(self, request: web.BaseRequest, carriage: Carriage) -> Relay:
+        """Send the call; return how its answer goes on when the answer's head is there."""
+        call, hold = carriage.call, carriage.hold
+        # A hold must outlive Keepa's work on its call, however long the call waited for its turn.
+        margin = self._limits.hold_seconds - self._limits.upstream_seconds
+        if time.monotonic() - hold.began_at > margin:
+            raise Overloaded
+        carriage.dispatched = True
+        sent_at = time.monotonic()
+        try:
+            answer = await self._upstream.send(
+                call.method, call.path, call.query, call.headers, call.body
+            )
+        except NotSent:
+            carriage.dispatched = False
+            raise
+        finally:
+            carriage.head_seconds = time.monotonic() - sent_at
+        carriage.seen_at = time.monotonic()
+        carriage.status = answer.status
+        carriage.is_picture = answer.status == HTTPStatus.OK and answer.content_type.startswith(
+            "image/"
+        )
+        headers = forward_answer_headers(answer.headers, self._real_key)
+        headers.update(
+            own_headers(
+                carriage.facts.request_id, hold.tokens, carriage.facts.balance, self._limits.floor
+            )
+        )
+        carriage.relay = Relay(
+            request, answer, headers, self._executor, partial(self._resolve, carriage)
+        )
+        return carriage.relay
+
+    def _resolve(self, carriage: Carriage, envelope: Envelope, *, whole: bool) -> None:
+        """Decide what the hold becomes; the first word counts."""
+        if carriage.outcome:
+            return
+        hold = carriage.hold
+        if not carriage.dispatched:
+            carriage.outcome = "released"
+            self._ledger.release(hold)
+        elif envelope.is_void:
+            # All zeros: Keepa does not know the key. Nothing was charged, and nothing observed.
+            _log.error("key_refused_by_keepa", hint="is KEEPA_API_KEY right?")
+            carriage.outcome = "released"
+            self._ledger.release(hold)
+        elif envelope.tokens_consumed is not None:
+            self._settle(carriage, envelope.tokens_consumed, envelope)
+        elif carriage.is_picture and whole:
+            self._settle(carriage, hold.tokens, envelope)
+        else:
+            # It may have been charged: the hold stays until it expires.
+            carriage.outcome = "doubt"
+            self._ledger.doubt(hold)
+
+    def _settle(self, carriage: Carriage, consumed: int, envelope: Envelope) -> None:
+        hold = carriage.hold
+        carriage.outcome = "settled"
+        carriage.consumed = consumed
+        self._ledger.settle(hold, consumed, read_observation(envelope, carriage.seen_at))
+        self._metrics.consumed(hold.service, hold.endpoint, hold.tokens, consumed)
+
+    def _explain(
+        self, request: web.BaseRequest, carriage: Carriage, failure: Refusal | TimeoutError
+    ) -> web.StreamResponse:
+        """Tell the caller of a failure, or nothing where it has the answer's head already."""
+        if carriage.relay and carriage.relay.response:
+            return carriage.relay.response
+        if isinstance(failure, Refusal):
+            refusal = failure
+        else:
+            refusal = UpstreamTimeout() if carriage.dispatched else Overloaded()
+        carriage.status = refusal.status
+        reserved = carriage.hold.tokens if carriage.dispatched else 0
+        return refuse(request, refusal, carriage.facts, reserved)
+
+    def _refuse(
+        self, request: web.BaseRequest, refusal: Refusal, facts: RefusedCall, began_at: float
+    ) -> web.Response:
+        if not facts.balance.known:
+            facts.balance = self._ledger.latest._replace(known=False)
+        self._metrics.refused(facts.service, facts.endpoint, refusal.reason)
+        log_call(
+            **_facts_of(facts, began_at),
+            reserved=0,
+            outcome="refused",
+            reason=refusal.reason,
+            status=refusal.status,
+        )
+        return refuse(request, refusal, facts)
+
+    def _report(self, carriage: Carriage, began_at: float) -> None:
+        relay = carriage.relay
+        upstream_seconds = carriage.head_seconds + (relay.waited_seconds if relay else 0.0)
+        added_seconds = max(0.0, time.monotonic() - began_at - upstream_seconds)
+        hold = carriage.hold
+        self._metrics.called(
+            hold.service,
+            hold.endpoint,
+            carriage.outcome,
+            upstream_seconds=upstream_seconds,
+            added_seconds=added_seconds,
+        )
+        log_call(
+            service=hold.service,
+            endpoint=hold.endpoint,
+            reserved=hold.tokens,
+            consumed=carriage.consumed,
+            outcome=carriage.outcome,
+            status=carriage.status,
+            caller_left=relay.caller_left if relay else False,
+            upstream_ms=round(upstream_seconds * 1000, 1),
+            added_ms=round(added_seconds * 1000, 1),
+            request_id=carriage.facts.request_id,
+        )
+
+
+def _refusal_of(admission: Admission) -> Refusal:
+    if admission.code == Code.CAPACITY:
+        return ExceedsCapacity()
+    if admission.code == Code.FLOOR:
+        return InsufficientTokensError(retry_after_ms=admission.wait_ms)
+    if admission.code == Code.RATE:
+        return RateLimited(retry_after_ms=admission.wait_ms)
+    raise AssertionError(admission)
+
+
+def _facts_of(facts: RefusedCall, began_at: float) -> dict[str, object]:
+    return {
+        "service": facts.service,
+        "endpoint": facts.endpoint,
+        "required": facts.required_tokens,
+        "added_ms": round((time.monotonic() - began_at) * 1000, 1),
+        "request_id": facts.request_id,
+    }

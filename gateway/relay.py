@@ -1,0 +1,146 @@
+"""Passes Keepa's answer on to the caller, byte for byte, and reads the token fields on the way."""
+
+import time
+from collections.abc import Coroutine
+from concurrent.futures import Executor
+from typing import Protocol
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+
+from gateway.envelope import Envelope, EnvelopeReader, read_envelope
+from gateway.errors import UpstreamUnreachable
+
+# A body that is there at once and no larger goes out with its head in one write.
+_SMALL = 65_536
+
+
+class Told(Protocol):
+    """Hears, once, what an answer says of the bucket."""
+
+    def __call__(self, envelope: Envelope, *, whole: bool) -> None:
+        """`whole`: the body had come to its proper end."""
+
+
+class Relay:
+    """One answer on its way.
+
+    Args:
+        request: The caller's.
+        answer: Keepa's; its body is unread.
+        headers: What the caller gets.
+        executor: Where large bodies are inflated and scanned.
+        told: Called once, as soon as the token fields are there, else at the end of the body.
+    """
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        answer: aiohttp.ClientResponse,
+        headers: CIMultiDict[str],
+        executor: Executor,
+        told: Told,
+    ) -> None:
+        self._request = request
+        self._answer = answer
+        self._headers = headers
+        self._encoding = answer.headers.get("Content-Encoding")
+        self._executor = executor
+        self._told = told
+        self._has_told = False
+        self.caller_left = False
+        self.waited_seconds = 0.0
+        """Time spent waiting for the body."""
+        self.response: web.StreamResponse | None = None
+        """There once the head went to the caller: a failure then can only cut its connection."""
+
+    async def run(self) -> web.StreamResponse:
+        """Pass the answer on; a caller who leaves does not keep its token fields from being read.
+
+        Raises:
+            UpstreamUnreachable: The body was cut short. Where the caller had the head already, its
+                connection is cut as well: a short body must not look whole.
+        """
+        try:
+            first = await self._read()
+            if self._answer.content.at_eof() and len(first) <= _SMALL:
+                return await self._send_whole(first)
+            return await self._stream(first)
+        except aiohttp.ClientError:
+            raise UpstreamUnreachable from None
+        finally:
+            # Back to the pool where the body was read to its end, else gone.
+            self._answer.close()
+
+    async def _send_whole(self, body: bytes) -> web.StreamResponse:
+        self._tell(read_envelope(body, self._encoding), whole=True)
+        self._headers.popall("Content-Length", None)
+        response = web.Response(
+            status=self._answer.status,
+            reason=self._answer.reason,
+            headers=self._headers,
+            body=body,
+        )
+        await self._begin(response)
+        await self._send(response.write_eof())
+        return response
+
+    async def _stream(self, first: bytes) -> web.StreamResponse:
+        response = web.StreamResponse(
+            status=self._answer.status, reason=self._answer.reason, headers=self._headers
+        )
+        reader = EnvelopeReader(self._encoding, self._executor)
+        whole = False
+        try:
+            await self._begin(response)
+            chunk = first
+            while chunk:
+                await reader.feed(chunk)
+                if reader.done:
+                    self._tell(reader.envelope, whole=False)
+                    if self.caller_left:
+                        return response
+                await self._send(response.write(chunk))
+                chunk = await self._read()
+            whole = True
+            await self._send(response.write_eof())
+        except BaseException:
+            self._cut()
+            raise
+        finally:
+            if not self._has_told:
+                self._tell(await reader.finish(), whole=whole)
+        return response
+
+    async def _read(self) -> bytes:
+        """Return what came of the body; empty at its end."""
+        waiting_since = time.monotonic()
+        try:
+            return await self._answer.content.readany()
+        finally:
+            self.waited_seconds += time.monotonic() - waiting_since
+
+    async def _begin(self, response: web.StreamResponse) -> None:
+        self.response = response
+        await self._send(response.prepare(self._request))
+
+    async def _send(self, step: Coroutine[object, object, object]) -> None:
+        """Do one step towards the caller, unless it has left."""
+        if self.caller_left:
+            step.close()
+            return
+        try:
+            await step
+        except ConnectionError:
+            self.caller_left = True
+
+    def _cut(self) -> None:
+        """Abort the caller's connection: a clean end would make a short body look whole."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    def _tell(self, envelope: Envelope, *, whole: bool) -> None:
+        if not self._has_told:
+            self._has_told = True
+            self._told(envelope, whole=whole)

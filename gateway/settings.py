@@ -1,0 +1,287 @@
+"""Every setting, its default, its meaning and its limits. The environment is read here only."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.errors import BadSetting
+
+SIMULATOR = "simulator"
+SERVICE_NAME = re.compile(r"[a-z0-9_-]{1,40}")
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
+# No call of Keepa's comes near; a larger number is a slip of the finger.
+_DEAREST = 1_000_000
+_ENDPOINT = re.compile(r"[a-z0-9_-]{1,40}")
+# Names for calls whose service is not known, so that no service can pass for one of them.
+_RESERVED_NAMES = {"anonymous", "other", "unknown"}
+
+
+def _refuse(allowed: str) -> PydanticCustomError:
+    # Braces would be read as a template's.
+    return PydanticCustomError("setting", "{allowed}", {"allowed": allowed})
+
+
+class Settings(BaseSettings):
+    """The gateway's settings, one field per environment variable (the name in upper case)."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    keepa_api_key: SecretStr = Field(
+        SecretStr(""),
+        description="the one real Keepa key; required unless the upstream is the simulator",
+    )
+    keepa_base_url: str = Field(
+        "https://api.keepa.com",
+        description="upstream; `simulator` starts the built-in one in-process",
+    )
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="`redis://`, `rediss://`, `unix://` or `valkey://`; "
+        "empty: the embedded store, one process only",
+    )
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on")
+    min_balance_threshold: int = Field(
+        10,
+        ge=-1_000_000,
+        le=1_000_000_000,
+        description="the floor: no admitted call takes the balance below it; "
+        "may be negative (a deliberate deficit)",
+    )
+    safety_buffer: int = Field(
+        20, ge=-1_000_000, le=1_000_000_000, description="below it: a warning in log and metrics"
+    )
+    endpoint_costs: Annotated[Mapping[str, int], NoDecode] = Field(
+        default_factory=dict,
+        description='JSON, overrides the base cost of endpoints, as in `{"deal": 5}`; '
+        "per item where calls have items",
+    )
+    balance_max_age_seconds: float = Field(
+        60, ge=1, le=3600, description="an older observation is refreshed from `/token`"
+    )
+    rate_limit_per_minute: int = Field(
+        20, ge=0, le=1_000_000, description="request rate that all callers share; 0: off"
+    )
+    rate_limit_burst: int = Field(
+        200, ge=1, le=1_000_000, description="requests that may come at once after quiet time"
+    )
+    max_concurrency: int = Field(
+        100, ge=1, le=10_000, description="calls to Keepa in flight, per gateway"
+    )
+    max_queue: int = Field(
+        2000, ge=0, le=100_000, description="calls waiting for such a slot, per gateway"
+    )
+    upstream_timeout_seconds: float = Field(
+        120, ge=1, le=3600, description="from reservation to the answer's last byte"
+    )
+    reservation_ttl_seconds: float | None = Field(
+        None,
+        ge=1,
+        le=7200,
+        description="life of a hold that nobody settles; must exceed the upstream time-out; "
+        "empty: that time-out + 30",
+    )
+    service_keys: Annotated[Mapping[str, SecretStr], NoDecode] = Field(
+        default_factory=dict, description="`name:secret,name:secret`: who may call"
+    )
+    account: str = Field("", description="names the ledger in Redis; empty: a digest of the key")
+    allow_anonymous: bool = Field(
+        default=False,
+        description="without `SERVICE_KEYS`, a `HOST` other than loopback is refused unless true",
+    )
+    admin_token: SecretStr = Field(
+        SecretStr(""), description="when set, the bearer token for `/status` and `/metrics`"
+    )
+    drain_seconds: float = Field(
+        2, ge=0, le=300, description="after SIGTERM: not ready, still listening"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="`json`, or `console` for people"
+    )
+
+    @field_validator("keepa_base_url")
+    @classmethod
+    def _check_base_url(cls, value: str) -> str:
+        if value == SIMULATOR:
+            return value
+        try:
+            url = urlsplit(value)
+            _ = url.port
+        except ValueError:
+            raise _refuse("`simulator` or an http(s) URL") from None
+        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
+            raise _refuse("`simulator` or an http(s) URL without query, as https://api.keepa.com")
+        if url.username or url.password:
+            raise _refuse("a URL without user and password")
+        return value.rstrip("/")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if not text:
+            return value
+        try:
+            url = urlsplit(text)
+            _ = url.port
+        except ValueError:
+            raise _refuse("a Redis URL, as redis://localhost:6379/0") from None
+        if url.scheme not in _REDIS_SCHEMES or not (url.hostname or url.path):
+            schemes = ", ".join(f"{scheme}://" for scheme in _REDIS_SCHEMES)
+            raise _refuse(f"empty, or a URL that begins with one of {schemes}")
+        if url.scheme != "unix" and not re.fullmatch(r"/?\d*", url.path):
+            raise _refuse("a database number as path, as redis://localhost:6379/0")
+        return value
+
+    @field_validator("endpoint_costs", mode="before")
+    @classmethod
+    def _parse_endpoint_costs(cls, value: Any) -> Any:
+        allowed = 'a JSON object of endpoint names and whole tokens of 0 or more, as {"deal": 5}'
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                raise _refuse(allowed) from None
+        if not isinstance(value, Mapping):
+            raise _refuse(allowed)
+        for name, cost in value.items():
+            if not _ENDPOINT.fullmatch(name) or type(cost) is not int or not 0 <= cost <= _DEAREST:
+                raise _refuse(allowed)
+        return {"deal" if name == "deals" else name: cost for name, cost in value.items()}
+
+    @field_validator("service_keys", mode="before")
+    @classmethod
+    def _parse_service_keys(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        keys: dict[str, SecretStr] = {}
+        for pair in filter(None, (part.strip() for part in value.split(","))):
+            name, colon, secret = pair.partition(":")
+            if not colon or not secret or not SERVICE_NAME.fullmatch(name):
+                raise _refuse(
+                    "name:secret,name:secret with names of a-z, 0-9, _ and -, at most 40 long"
+                )
+            if name in _RESERVED_NAMES:
+                raise _refuse(f"other names than {', '.join(sorted(_RESERVED_NAMES))}")
+            if name in keys or secret in {known.get_secret_value() for known in keys.values()}:
+                raise _refuse("each name and each secret once")
+            keys[name] = SecretStr(secret)
+        return keys
+
+    @field_validator("account")
+    @classmethod
+    def _check_account(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
+            raise _refuse("1 to 64 of A-Z, a-z, 0-9, dot, _ and -")
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        key = self.keepa_api_key.get_secret_value()
+        if not key.strip() and not self.simulated:
+            raise BadSetting(
+                "KEEPA_API_KEY is empty: the key of your Keepa account is required "
+                "(or KEEPA_BASE_URL=simulator to try the gateway without one)"
+            )
+        if self.hold_seconds <= self.upstream_timeout_seconds:
+            raise BadSetting(
+                f"RESERVATION_TTL_SECONDS={self.hold_seconds:g}: must exceed "
+                f"UPSTREAM_TIMEOUT_SECONDS={self.upstream_timeout_seconds:g}"
+            )
+        if not self.service_keys and not self.allow_anonymous and not _is_loopback(self.host):
+            raise BadSetting(
+                f"HOST={self.host}: without SERVICE_KEYS anybody who reaches it could spend your "
+                "tokens; use a loopback address, set SERVICE_KEYS, or set ALLOW_ANONYMOUS=true"
+            )
+        if key and key in {secret.get_secret_value() for secret in self.service_keys.values()}:
+            raise BadSetting("SERVICE_KEYS=***: no secret may be the real Keepa key")
+        return self
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the built-in simulator stands in for Keepa."""
+        return self.keepa_base_url == SIMULATOR
+
+    @property
+    def hold_seconds(self) -> float:
+        """Life of a hold."""
+        return self.reservation_ttl_seconds or self.upstream_timeout_seconds + 30
+
+    @property
+    def account_name(self) -> str:
+        """Name of the ledger in Redis; never the key."""
+        if self.account:
+            return self.account
+        key = self.keepa_api_key.get_secret_value()
+        return hashlib.sha256(key.encode()).hexdigest()[:16] if key else SIMULATOR
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that must never be printed."""
+        texts = [
+            self.keepa_api_key.get_secret_value(),
+            self.admin_token.get_secret_value(),
+            urlsplit(self.redis_url.get_secret_value()).password or "",
+            *(secret.get_secret_value() for secret in self.service_keys.values()),
+        ]
+        return tuple(text for text in texts if text)
+
+
+def read_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """Read environment and `.env` file.
+
+    Raises:
+        BadSetting: One line: the variable, its value (secrets masked) and what is allowed.
+    """
+    try:
+        return Settings(_env_file=env_file)
+    except ValidationError as error:
+        raise BadSetting(_describe(error)) from None
+    except UnicodeDecodeError:
+        raise BadSetting(f"{env_file}: must be UTF-8 text") from None
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    field, message = str(first["loc"][0]), first["msg"]
+    shown = f"{field.upper()}={_mask(field, first['input'])}"
+    if first["type"] == "setting":
+        return f"{shown}: allowed is {message}"
+    return f"{shown}: {message[0].lower()}{message[1:]}"
+
+
+def _mask(field: str, value: object) -> str:
+    """The bad value as the operator wrote it, unless it is a secret or may hold one."""
+    text = str(value)
+    if field in {"keepa_api_key", "redis_url", "service_keys", "admin_token"} or "@" in text:
+        return "***"
+    return "".join(char if char.isprintable() else "?" for char in text[:80])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

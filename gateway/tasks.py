@@ -1,0 +1,35 @@
+"""What a gateway does by itself, once a second."""
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from gateway.errors import LedgerUnavailable
+from gateway.ledger import Ledger
+
+_log: Any = structlog.get_logger(__name__)
+_TICK_SECONDS = 1.0
+
+
+async def tend_ledger(ledger: Ledger, safety_buffer: int) -> None:
+    """Keep live holds known, resend what the store has not confirmed, warn when tokens run low."""
+    is_low = False
+    while True:
+        await asyncio.sleep(_TICK_SECONDS)
+        try:
+            await ledger.keep()
+        except LedgerUnavailable:
+            continue
+        ledger.deliver()
+        balance = ledger.latest
+        if balance.known and (balance.available < safety_buffer) != is_low:
+            is_low = not is_low
+            log = _log.warning if is_low else _log.info
+            log(
+                "below_safety_buffer" if is_low else "above_safety_buffer",
+                available=balance.available,
+                balance=balance.tokens,
+                reserved=balance.held,
+                safety_buffer=safety_buffer,
+            )
