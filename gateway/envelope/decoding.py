@@ -16,7 +16,13 @@ _BAD_DATA: Final[type[Exception]] = isal_zlib.error  # type: ignore[assignment] 
 
 
 class Decoder(Protocol):
-    """Turns the chunks of one body, in their order, into text."""
+    """Turns the chunks of one body, in their order, into text.
+
+    Attributes:
+        has_ended: no text will come any more: the data turned out bad, or its stream is over.
+    """
+
+    has_ended: bool
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
         """The text of a chunk, in pieces of at most `PIECE_BYTES`, decoded as they are asked for.
@@ -43,6 +49,8 @@ def open_decoder(content_encoding: str | None) -> Decoder | None:
 class _Plain:
     """A body that is not compressed."""
 
+    has_ended = False
+
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
         for start in range(0, len(chunk), PIECE_BYTES):
             yield chunk[start : start + PIECE_BYTES]
@@ -57,12 +65,12 @@ class _Inflater:
     def __init__(self, *, is_gzip: bool) -> None:
         self._is_gzip = is_gzip
         self._stream: isal_zlib.Decompress | None = None
-        self._has_ended = False
+        self.has_ended = False
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
         for start in range(0, len(chunk), _SLICE_BYTES):
             rest: bytes | None = chunk[start : start + _SLICE_BYTES]
-            while rest is not None and not self._has_ended:
+            while rest is not None and not self.has_ended:
                 piece, rest = self._inflate(rest)
                 yield piece
 
@@ -73,13 +81,13 @@ class _Inflater:
         try:
             piece = self._stream.decompress(data, PIECE_BYTES)
         except _BAD_DATA:
-            self._has_ended = True
+            self.has_ended = True
             return b"", None
         if self._stream.eof:
             # What follows is another member, or else bad data at the next turn.
             rest = self._stream.unused_data
             self._stream = None
-            self._has_ended = not self._is_gzip
+            self.has_ended = not self._is_gzip
             return piece, rest or None
         if len(piece) < PIECE_BYTES:
             return piece, None

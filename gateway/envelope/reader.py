@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import Final
 
-from gateway.envelope.decoding import open_decoder
+from gateway.envelope.decoding import Decoder, open_decoder
 from gateway.envelope.fields import Envelope
 from gateway.envelope.scanner import Scanner
 
@@ -32,7 +32,7 @@ _REST_SECONDS: Final = 0.00005
 def read_envelope(body: bytes, content_encoding: str | None) -> Envelope:
     """The token fields of a whole answer, for small ones: at most 64 KiB before decoding.
 
-    Takes about 10 us for 1 KiB. Looks at the first 2 MiB of the decoded text. Never raises: what
+    Takes about 20 us for 1 KiB. Looks at the first 2 MiB of the decoded text. Never raises: what
     cannot be read has no fields.
     """
     scanner = Scanner()
@@ -61,7 +61,7 @@ class EnvelopeReader:
         self._scanner = Scanner()
         self._decoder = open_decoder(content_encoding)
         self._inline_budget = _INLINE_BYTES
-        self._backlog: list[Iterator[bytes]] = []
+        self._backlog: list[Iterator[int]] = []
         self._backlog_bytes = 0
         self._work: asyncio.Future[None] | None = None
         self._work_bytes = 0
@@ -86,10 +86,10 @@ class EnvelopeReader:
         if self._decoder is None or self.done:
             self._drop_backlog()
             return
-        pieces = self._decoder.pieces(chunk)
-        if self._inline_budget > 0 and self._search_inline(pieces):
+        steps = self._search(self._decoder, chunk)
+        if self._inline_budget > 0 and self._take_inline(steps):
             return
-        self._backlog.append(pieces)
+        self._backlog.append(steps)
         self._backlog_bytes += len(chunk)
         self._collect()
         if self._backlog_bytes >= _PORTION_BYTES:
@@ -114,11 +114,18 @@ class EnvelopeReader:
         self._is_abandoned = True
         self._drop_backlog()
 
-    def _search_inline(self, pieces: Iterator[bytes]) -> bool:
-        """Search pieces on the event loop while the budget lasts; whether that was all of them."""
-        for piece in pieces:
+    def _search(self, decoder: Decoder, chunk: bytes) -> Iterator[int]:
+        """Search a chunk, a piece with each step; yields the piece's size."""
+        for piece in decoder.pieces(chunk):
             self._scanner.feed(piece)
-            self._inline_budget -= max(len(piece), _LEAST_PIECE_BYTES)
+            yield len(piece)
+        if decoder.has_ended:
+            self._scanner.finish()
+
+    def _take_inline(self, steps: Iterator[int]) -> bool:
+        """Take steps on the event loop while the budget lasts; whether those were all."""
+        for size in steps:
+            self._inline_budget -= max(size, _LEAST_PIECE_BYTES)
             if self._scanner.done:
                 return True
             if self._inline_budget <= 0:
@@ -149,7 +156,7 @@ class EnvelopeReader:
             return
         try:
             self._work = asyncio.get_running_loop().run_in_executor(
-                self._executor, self._search, self._backlog
+                self._executor, self._take_in_thread, self._backlog
             )
         except RuntimeError:  # the executor is shut down; the body must flow on all the same
             self.abandon()
@@ -158,12 +165,11 @@ class EnvelopeReader:
         self._backlog = []
         self._backlog_bytes = 0
 
-    def _search(self, portion: list[Iterator[bytes]]) -> None:
-        """Search a portion of the backlog; runs in a thread."""
+    def _take_in_thread(self, portion: list[Iterator[int]]) -> None:
+        """Take all steps of a portion of the backlog, with a rest now and then."""
         rested = time.perf_counter()
-        for pieces in portion:
-            for piece in pieces:
-                self._scanner.feed(piece)
+        for steps in portion:
+            for _ in steps:
                 if self.done:
                     return
                 if time.perf_counter() - rested > _STRETCH_SECONDS:

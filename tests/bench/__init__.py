@@ -1,0 +1,1 @@
+"""`make bench`: what the budget costs, as ratios to a bare proxy."""

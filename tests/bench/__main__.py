@@ -1,0 +1,147 @@
+"""What the budget costs: the gateway against a bare proxy, in one run, as ratios.
+
+Upstream alone, bare proxy and gateway take turns on loopback with a real Redis; every figure is the
+median over the rounds of a ratio within one round, so a machine that is slow for a while slows both.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.load import Run, call
+from bench.upstream import RATE
+from support.redis_server import MISSING, REDIS_SERVER, RedisServer
+
+HERE = Path(__file__).parent
+SMALL = "/product?key=k&domain=1&asin=B000000001"
+CONNECTIONS = 32
+
+
+@contextmanager
+def process(*command: str, environment: dict[str, str] | None = None) -> Iterator[tuple[str, int]]:
+    """Run a server that prints its URL first; yield URL and process id."""
+    server = subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
+        cwd=HERE,
+    )
+    try:
+        assert server.stdout
+        yield server.stdout.readline().decode().strip(), server.pid
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+@contextmanager
+def gateway(upstream: str, redis_url: str, **settings: str) -> Iterator[tuple[str, int]]:
+    environment = {
+        "KEEPA_API_KEY": "bench",
+        "KEEPA_BASE_URL": upstream,
+        "REDIS_URL": redis_url,
+        "RATE_LIMIT_PER_MINUTE": "0",
+        **settings,
+    }
+    with process("serve_gateway.py", environment=environment) as running:
+        yield running
+
+
+def memory_mib(pid: int, what: str) -> float:
+    """Return VmRSS (now) or VmHWM (the most ever) of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(what):
+            return int(line.split()[1]) / 1024
+    raise LookupError(what)
+
+
+def median_of(rounds: list[dict[str, float]], ratio: Callable[[dict[str, float]], float]) -> str:
+    values = sorted(ratio(figures) for figures in rounds)
+    return f"{statistics.median(values):.2f}  ({values[0]:.2f} to {values[-1]:.2f})"
+
+
+async def measure_small(urls: dict[str, str], rounds: int, seconds: float) -> None:
+    results: list[dict[str, float]] = []
+    for _ in range(rounds):
+        figures = {}
+        for name, url in urls.items():
+            run = await call(url, SMALL, connections=CONNECTIONS, seconds=seconds)
+            assert run.statuses == ({429} if name == "refusals" else {200}), (name, run.statuses)
+            figures[name] = run.per_second
+        results.append(figures)
+    print(f"small answers, {CONNECTIONS} connections, requests per second (median of rounds):")
+    for name in urls:
+        print(f"  {name:12} {statistics.median(f[name] for f in results):8.0f}")
+    print(f"  gateway / bare   {median_of(results, lambda f: f['gateway'] / f['bare'])}")
+    print(f"  refusals / bare  {median_of(results, lambda f: f['refusals'] / f['bare'])}")
+
+
+async def measure_large(urls: dict[str, str], pid: int, rounds: int, seconds: float) -> None:
+    for order in ("first", "last"):
+        target = f"/product?key=k&domain=1&asin=B000000001&answer={order}"
+        await call(urls["gateway"], target, connections=1, seconds=0.1)
+        before = memory_mib(pid, "VmRSS")
+        results: list[dict[str, float]] = []
+        idle: list[float] = []
+        busy: list[float] = []
+        for _ in range(rounds):
+            figures = {}
+            for name in ("upstream", "bare", "gateway"):
+                run = await call(urls[name], target, connections=1, seconds=seconds)
+                figures[name] = run.received / run.seconds / 2**20
+            results.append(figures)
+            idle.append((await beside(urls["gateway"], None, seconds)).median_ms)
+            busy.append((await beside(urls["gateway"], target, seconds)).median_ms)
+        grown = memory_mib(pid, "VmHWM") - before
+        print(f"20 MB gzip answers, token fields {order}, MiB per second (median of rounds):")
+        for name in ("upstream", "bare", "gateway"):
+            print(f"  {name:12} {statistics.median(f[name] for f in results):8.0f}")
+        print(f"  gateway / bare   {median_of(results, lambda f: f['gateway'] / f['bare'])}")
+        print(f"  gateway's memory at its highest: {grown:+.1f} MiB over {before:.0f} MiB")
+        print(
+            f"  another call's median: {statistics.median(idle):.1f} ms alone, "
+            f"{statistics.median(busy):.1f} ms meanwhile"
+        )
+
+
+async def beside(url: str, target: str | None, seconds: float) -> Run:
+    """Return a light caller's run, beside one that streams large answers or nobody."""
+    light = asyncio.create_task(call(url, SMALL, connections=1, seconds=seconds, pause=0.01))
+    if target:
+        await call(url, target, connections=1, seconds=seconds)
+    return await light
+
+
+async def main(rounds: int, seconds: float) -> None:
+    with ExitStack() as stack:
+        redis = RedisServer(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        stack.callback(redis.kill)
+        upstream, _ = stack.enter_context(process("upstream.py"))
+        bare, _ = stack.enter_context(process("bare_proxy.py", upstream))
+        serving, pid = stack.enter_context(gateway(upstream, redis.url))
+        refusing, _ = stack.enter_context(
+            gateway(upstream, redis.url, ACCOUNT="poor", MIN_BALANCE_THRESHOLD=str(40 * RATE))
+        )
+        urls = {"upstream": upstream, "bare": bare, "gateway": serving, "refusals": refusing}
+        for url in urls.values():
+            await call(url, SMALL, connections=4, seconds=3.5)
+        await measure_small(urls, rounds, seconds)
+        await measure_large(urls, pid, max(2, rounds // 2), seconds)
+
+
+if __name__ == "__main__":
+    if not REDIS_SERVER:
+        sys.exit(MISSING)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    asyncio.run(main(options.rounds, options.seconds))

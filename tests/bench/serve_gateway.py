@@ -1,0 +1,24 @@
+"""The gateway as `keepa-gateway serve` runs it, on a free port, its log into a file of nobody's."""
+
+import asyncio
+import os
+import sys
+
+from gateway.app import serving
+from gateway.log import set_up_logging
+from gateway.settings import read_settings
+
+
+async def main() -> None:
+    settings = read_settings(None).model_copy(update={"port": 0})
+    url_out = os.fdopen(os.dup(1), "w")
+    # The lines are written as in production, only to /dev/null.
+    sys.stdout = open(os.devnull, "w")  # noqa: ASYNC230, PTH123, SIM115 - open for the whole life
+    set_up_logging(settings.log_level, settings.log_format, settings.secrets)
+    async with serving(settings) as url:
+        print(url, file=url_out, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
