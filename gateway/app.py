@@ -14,9 +14,10 @@ from prometheus_client import CollectorRegistry
 from gateway import __version__, tasks
 from gateway.costs import CostTable
 from gateway.credentials import encode_key
+from gateway.door import make_request, open_doors
 from gateway.envelope import read_envelope
 from gateway.errors import Refusal
-from gateway.intake import MAX_BODY, Intake
+from gateway.intake import Intake
 from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Rules, Store
 from gateway.metrics import Metrics
 from gateway.observer import Observer
@@ -25,7 +26,7 @@ from gateway.services import Services
 from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
 from gateway.upstream import Slots, Upstream
-from gateway.web import LEDGER, METRICS, OBSERVER, PROXY, STANDING, Standing, add_routes, open_door
+from gateway.web import Site, Standing
 
 _log: Any = structlog.get_logger(__name__)
 
@@ -33,29 +34,6 @@ _log: Any = structlog.get_logger(__name__)
 _STALE_FACTOR = 5
 # What the store gets to confirm the last resolutions before the process ends.
 _LAST_WORDS_SECONDS = 3.0
-
-
-def create_app(settings: Settings, base_url: str) -> web.Application:
-    """Return the gateway's application.
-
-    Args:
-        settings: Checked.
-        base_url: The upstream's, the simulator's where it stands in for Keepa.
-    """
-    app = web.Application(client_max_size=MAX_BODY)
-    app[STANDING] = Standing(
-        settings.min_balance_threshold,
-        settings.safety_buffer,
-        settings.admin_token.get_secret_value(),
-    )
-    add_routes(app)
-
-    async def run(app: web.Application) -> AsyncIterator[None]:
-        async with _running(app, settings, base_url):
-            yield
-
-    app.cleanup_ctx.append(run)
-    return app
 
 
 def open_store(settings: Settings) -> Store:
@@ -79,8 +57,13 @@ def make_rules(settings: Settings) -> Rules:
 
 
 @asynccontextmanager
-async def _running(app: web.Application, settings: Settings, base_url: str) -> AsyncIterator[None]:
-    """Build everything, and at the end wait for what is under way."""
+async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
+    """Build everything; at the end wait for what is under way.
+
+    Args:
+        settings: Checked.
+        base_url: The upstream's, the simulator's where it stands in for Keepa.
+    """
     real_key = settings.keepa_api_key.get_secret_value() or settings.account_name
     key = encode_key(real_key)
     rules = make_rules(settings)
@@ -96,7 +79,7 @@ async def _running(app: web.Application, settings: Settings, base_url: str) -> A
         ledger, upstream, fresh_seconds=rules.fresh_seconds, stale_seconds=rules.stale_seconds
     )
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="envelope")
-    secrets = {name: key.get_secret_value() for name, key in settings.service_keys.items()}
+    secrets = {name: secret.get_secret_value() for name, secret in settings.service_keys.items()}
     proxy = Proxy(
         intake=Intake(Services(secrets), CostTable(settings.endpoint_costs), key),
         ledger=ledger,
@@ -112,10 +95,16 @@ async def _running(app: web.Application, settings: Settings, base_url: str) -> A
         ),
         real_key=real_key,
     )
-    app[LEDGER], app[METRICS], app[OBSERVER], app[PROXY] = ledger, metrics, observer, proxy
+    standing = Standing(
+        settings.min_balance_threshold,
+        settings.safety_buffer,
+        settings.admin_token.get_secret_value(),
+    )
     await store.open()
     async with _in_background(observer.run(), tasks.tend_ledger(ledger, settings.safety_buffer)):
-        yield
+        yield Site(
+            proxy=proxy, ledger=ledger, observer=observer, metrics=metrics, standing=standing
+        )
         await proxy.finish()
         if not await ledger.delivered(_LAST_WORDS_SECONDS):
             _log.error("unconfirmed", resolutions=ledger.unconfirmed, hint="their holds expire")
@@ -138,19 +127,14 @@ async def _in_background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[str]:
     """Listen; yield the gateway's own URL; at the end drain, then let calls in flight finish."""
-    async with _upstream_of(settings) as base_url:
-        app = create_app(settings, base_url)
+    async with _upstream_of(settings) as base_url, running(settings, base_url) as site:
+        # Requests are what make_request makes; the stub knows aiohttp's own only.
+        server = web.Server(site.answer, request_factory=make_request)  # type: ignore[arg-type]
         # Time for the slowest call: its own deadline ends it, not ours.
-        runner = web.AppRunner(
-            app,
-            handler_cancellation=True,
-            access_log=None,
-            shutdown_timeout=settings.upstream_timeout_seconds + 5,
-        )
+        runner = web.ServerRunner(server, shutdown_timeout=settings.upstream_timeout_seconds + 5)
         await runner.setup()
-        door = open_door(runner)
         listener = await asyncio.get_running_loop().create_server(
-            door, settings.host, settings.port, backlog=1024
+            open_doors(server), settings.host, settings.port, backlog=1024
         )
         host, port = listener.sockets[0].getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -158,7 +142,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         try:
             yield url
             # Whoever routes calls here has to see /readyz before the listener goes.
-            app[STANDING].draining = True
+            site.standing.draining = True
             await asyncio.sleep(settings.drain_seconds)
         finally:
             listener.close()

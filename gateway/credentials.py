@@ -31,7 +31,12 @@ def swap_key(text: AnyStr, real: AnyStr) -> tuple[AnyStr, list[str]]:
         (b"&", b"=", b"key=") if isinstance(text, bytes) else ("&", "=", "key=")
     )
     found: list[tuple[int, int]] = []
-    for spelling in _SPELLINGS:
+    percent = b"%6", b"%7"
+    if isinstance(text, bytes):
+        encoded = any(sign in text for sign in percent)
+    else:
+        encoded = any(sign.decode() in text for sign in percent)
+    for spelling in _SPELLINGS if encoded else _SPELLINGS[:1]:
         name = spelling.encode() if isinstance(text, bytes) else spelling
         at = 0 if text.startswith(name) else _next(text, ampersand + name, 0)
         while at >= 0:

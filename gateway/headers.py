@@ -1,8 +1,9 @@
 """Which headers pass, which are the gateway's own, and what it adds."""
 
 import re
-import uuid
+import secrets
 from collections.abc import Iterable, Mapping
+from itertools import count
 
 from multidict import CIMultiDict, MultiMapping
 
@@ -33,6 +34,8 @@ _NOT_FORWARDED = HOP_BY_HOP | {
     "x-service-name",
 }
 
+# Which process, and its how manieth.
+_new_ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, count(1))
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _REFUSED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
 _WINDOW_SECONDS = 3600
@@ -77,7 +80,7 @@ def accepts_gzip(headers: Mapping[str, str] | MultiMapping[str]) -> bool:
 def request_id(headers: MultiMapping[str]) -> str:
     """Return the caller's `X-Request-Id` where it is harmless, else a new one."""
     given = headers.get("X-Request-Id")
-    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if given and _REQUEST_ID.fullmatch(given) else next(_new_ids)
 
 
 def credentials_of(headers: MultiMapping[str]) -> Iterable[str]:

@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 from gateway.costs import CostTable, Price
 from gateway.credentials import add_key, swap_key
+from gateway.door import MAX_BODY, Request
 from gateway.errors import (
     BadRequest,
     MethodNotAllowed,
@@ -24,7 +25,6 @@ from gateway.headers import credentials_of, forward_request_headers
 from gateway.services import Services
 
 MAX_URL = 128 * 1024
-MAX_BODY = 16 * 1024 * 1024
 _BODY_SECONDS = 30
 _PATH = re.compile(r"/([A-Za-z0-9_-]{1,64})/?")
 # The gateway's own words, whether they are served yet or not: never taken for Keepa's.
@@ -58,7 +58,7 @@ class Intake:
         self._costs = costs
         self._real_key = real_key
 
-    async def read(self, request: web.BaseRequest, facts: RefusedCall) -> Call:
+    async def read(self, request: Request, facts: RefusedCall) -> Call:
         """Return the call that the request asks for; `facts` learns what is known of it on the way.
 
         Raises:
@@ -88,7 +88,7 @@ class Intake:
         return Call(request.method, path, query, headers, body, facts.service, price)
 
 
-def _split_target(request: web.BaseRequest) -> tuple[str, str, str]:
+def _split_target(request: Request) -> tuple[str, str, str]:
     """Return path, endpoint and query of the request's raw target."""
     target = request.raw_path
     if len(target) > MAX_URL:
@@ -106,10 +106,12 @@ def _split_target(request: web.BaseRequest) -> tuple[str, str, str]:
     return path, match[1], query
 
 
-async def _read_body(request: web.BaseRequest) -> tuple[bytes, bytes]:
+async def _read_body(request: Request) -> tuple[bytes, bytes]:
     """Return the body as it came, and as it reads."""
     if (request.content_length or 0) > MAX_BODY:
         raise TooLarge
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             body = await request.read()

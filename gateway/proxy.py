@@ -18,6 +18,7 @@ import structlog
 from aiohttp import web
 
 from gateway.answers import refuse, tell_balance
+from gateway.door import Request, cancel_if_left, carry_on
 from gateway.envelope import Envelope
 from gateway.errors import (
     BalanceUnknown,
@@ -98,12 +99,13 @@ class Proxy:
         self._real_key = real_key
         # Unlike a caller's request id, never the same twice.
         self._call_ids = map(f"{secrets.token_hex(6)}-{{}}".format, itertools.count(1))
-        self._under_way: set[asyncio.Task[web.StreamResponse]] = set()
+        self._under_way: set[asyncio.Task[Any] | None] = set()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: Request) -> web.StreamResponse:
         """Answer one call for Keepa."""
-        facts = RefusedCall(request_id=request_id(request.headers), floor=self._limits.floor)
         began_at = time.monotonic()
+        facts = RefusedCall(request_id=request_id(request.headers), floor=self._limits.floor)
+        cancel_if_left(request)
         try:
             call = await self._intake.read(request, facts)
             if call.price.endpoint == "token":
@@ -111,15 +113,15 @@ class Proxy:
             hold = await self._reserve(call, facts)
         except Refusal as refusal:
             return self._refuse(request, refusal, facts, began_at)
-        return await self._carry(request, Carriage(call, hold, facts), began_at)
+        return await self._forward(request, Carriage(call, hold, facts), began_at)
 
     async def finish(self) -> None:
         """Wait for the calls whose callers have left."""
         while self._under_way:
-            await asyncio.wait(self._under_way)
+            await asyncio.wait([task for task in self._under_way if task])
 
     async def _tell_balance(
-        self, request: web.BaseRequest, call: Call, facts: RefusedCall, began_at: float
+        self, request: Request, call: Call, facts: RefusedCall, began_at: float
     ) -> web.StreamResponse:
         """Answer `/token` from the ledger; Keepa is asked only where the ledger does not know."""
         if not await self._ledger.is_fresh():
@@ -149,34 +151,23 @@ class Proxy:
             if admission.hold:
                 return admission.hold
             if admission.code != Code.UNKNOWN:
-                facts.max_items_now = call.price.items_within(
-                    admission.balance.available - self._limits.floor
-                )
+                available = admission.balance.available
+                # Keepa runs nothing from 0 down, however low the floor.
+                spendable = available - self._limits.floor if available > 0 else -1
+                facts.max_items_now = call.price.items_within(spendable)
                 raise _refusal_of(admission)
             await self._observer.become_known(deadline - time.monotonic())
 
-    async def _carry(
-        self, request: web.BaseRequest, carriage: Carriage, began_at: float
-    ) -> web.StreamResponse:
-        """Forward in a task of its own: free to cancel before dispatch, never after."""
-        task = asyncio.create_task(self._forward(request, carriage, began_at))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not carriage.dispatched:
-                task.cancel()
-            raise
-
     async def _forward(
-        self, request: web.BaseRequest, carriage: Carriage, began_at: float
+        self, request: Request, carriage: Carriage, began_at: float
     ) -> web.StreamResponse:
         """Forward one admitted call and resolve its hold."""
         # The loop's own clock is the monotonic one, on which holds count.
         deadline = carriage.hold.began_at + self._limits.upstream_seconds
+        task = asyncio.current_task()
+        self._under_way.add(task)
         try:
-            async with asyncio.timeout_at(deadline), self._slots.take():
+            async with asyncio.timeout_at(deadline), self._slots:
                 relay = await self._dispatch(request, carriage)
                 return await relay.run()
         except (Refusal, TimeoutError) as failure:
@@ -184,14 +175,16 @@ class Proxy:
         finally:
             self._resolve(carriage, Envelope(), whole=False)
             self._report(carriage, began_at)
+            self._under_way.discard(task)
 
-    async def _dispatch(self, request: web.BaseRequest, carriage: Carriage) -> Relay:
+    async def _dispatch(self, request: Request, carriage: Carriage) -> Relay:
         """Send the call; return how its answer goes on when the answer's head is there."""
         call, hold = carriage.call, carriage.hold
         # A hold must outlive Keepa's work on its call, however long the call waited for its turn.
         margin = self._limits.hold_seconds - self._limits.upstream_seconds
         if time.monotonic() - hold.began_at > margin:
             raise Overloaded
+        carry_on(request)
         carriage.dispatched = True
         sent_at = time.monotonic()
         try:
@@ -249,7 +242,7 @@ class Proxy:
         self._metrics.consumed(hold.service, hold.endpoint, hold.tokens, consumed)
 
     def _explain(
-        self, request: web.BaseRequest, carriage: Carriage, failure: Refusal | TimeoutError
+        self, request: Request, carriage: Carriage, failure: Refusal | TimeoutError
     ) -> web.StreamResponse:
         """Tell the caller of a failure, or nothing where it has the answer's head already."""
         if carriage.relay and carriage.relay.response:
@@ -263,7 +256,7 @@ class Proxy:
         return refuse(request, refusal, carriage.facts, reserved)
 
     def _refuse(
-        self, request: web.BaseRequest, refusal: Refusal, facts: RefusedCall, began_at: float
+        self, request: Request, refusal: Refusal, facts: RefusedCall, began_at: float
     ) -> web.Response:
         if not facts.balance.known:
             facts.balance = self._ledger.latest._replace(known=False)

@@ -9,11 +9,12 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
+from gateway.door import Request
 from gateway.envelope import Envelope, EnvelopeReader, read_envelope
 from gateway.errors import UpstreamUnreachable
 
 # A body that is there at once and no larger goes out with its head in one write.
-_SMALL = 65_536
+_SMALL = 32_768
 
 
 class Told(Protocol):
@@ -36,7 +37,7 @@ class Relay:
 
     def __init__(
         self,
-        request: web.BaseRequest,
+        request: Request,
         answer: aiohttp.ClientResponse,
         headers: CIMultiDict[str],
         executor: Executor,
@@ -115,14 +116,22 @@ class Relay:
 
     async def _read(self) -> bytes:
         """Return what came of the body; empty at its end."""
+        content = self._answer.content
         waiting_since = time.monotonic()
         try:
-            return await self._answer.content.readany()
+            return await content.readany()
+        except aiohttp.ClientError:
+            # What came before the cut may hold the token fields, and readany keeps it to itself.
+            rest = content._read_nowait(-1)  # noqa: SLF001
+            if not rest:
+                raise
+            return rest
         finally:
             self.waited_seconds += time.monotonic() - waiting_since
 
     async def _begin(self, response: web.StreamResponse) -> None:
         self.response = response
+        self._request.untyped = "Content-Type" not in self._headers
         await self._send(response.prepare(self._request))
 
     async def _send(self, step: Coroutine[object, object, object]) -> None:

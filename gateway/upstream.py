@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiohttp
 from multidict import CIMultiDict
@@ -26,11 +25,14 @@ class NotSent(UpstreamUnreachable):
 
 
 class Slots:
-    """Calls to Keepa in flight, first come first served.
+    """Calls to Keepa in flight, first come first served; `async with` holds one.
 
     Args:
         at_once: How many run.
         queue: How many may wait for one of them to end.
+
+    Raises:
+        Overloaded: On entering, where the queue is full.
     """
 
     def __init__(self, at_once: int, queue: int) -> None:
@@ -38,27 +40,20 @@ class Slots:
         self._queue = queue
         self._waiting = 0
 
-    @asynccontextmanager
-    async def take(self) -> AsyncIterator[None]:
-        """Hold a slot.
-
-        Raises:
-            Overloaded: The queue is full.
-        """
-        if self._free.locked():
-            if self._waiting >= self._queue:
-                raise Overloaded
-            self._waiting += 1
-            try:
-                await self._free.acquire()
-            finally:
-                self._waiting -= 1
-        else:
+    async def __aenter__(self) -> None:
+        if not self._free.locked():
             await self._free.acquire()
+            return
+        if self._waiting >= self._queue:
+            raise Overloaded
+        self._waiting += 1
         try:
-            yield
+            await self._free.acquire()
         finally:
-            self._free.release()
+            self._waiting -= 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._free.release()
 
 
 class Upstream:
@@ -78,7 +73,6 @@ class Upstream:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
         # aiohttp sends an idempotent call again by itself when a kept-alive connection drops, and
         # Keepa charges it twice. There is no public switch; a test guards this one.
@@ -114,6 +108,7 @@ class Upstream:
                 headers=headers,
                 data=_slices(body) if len(body) > _BODY_SLICE else body or None,
                 allow_redirects=False,
+                skip_auto_headers=_automatic(headers, body),
             )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             # From None: the exception's text has the URL, and so the key.
@@ -146,6 +141,12 @@ class Upstream:
             raise UpstreamTimeout from None
         except aiohttp.ClientError:
             raise UpstreamUnreachable from None
+
+
+def _automatic(headers: CIMultiDict[str], body: bytes) -> list[str] | None:
+    """Return the headers that aiohttp would add and the caller did not send; None is cheapest."""
+    names = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")[: 4 if body else 3]
+    return [name for name in names if name not in headers] or None
 
 
 async def _slices(body: bytes) -> AsyncIterator[bytes]:

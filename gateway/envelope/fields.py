@@ -6,7 +6,9 @@ Every JSON answer of Keepa's carries them at top level, errors included (Keepa's
 
 import sys
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import orjson
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +78,35 @@ FIELDS: Final = {
 }
 
 
-def read_value(field: Field, number: bytes) -> float | None:
+_BY_TEXT: Final = {name.decode(): field for name, field in FIELDS.items()}
+
+
+def parse_envelope(text: bytes) -> Envelope | None:
+    """The fields of a small JSON text; `None` where a search has to find what a parser cannot.
+
+    Where a name stands twice a parser takes the last: no answer of Keepa's has that.
+    """
+    try:
+        root = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if type(root) is not dict:
+        return _NOTHING
+    found: dict[str, Any] = {}
+    for name, field in _BY_TEXT.items():
+        value = root.get(name)
+        if type(value) is int or type(value) is float:
+            found[field.attribute] = check_value(field, float(value))
+    return Envelope(**found)
+
+
+def check_value(field: Field, value: float) -> float | None:
     """The value of a JSON number, or `None` where the field cannot have it.
 
     JSON knows no integers, so `12.0` is 12; `12.5` is no value of a whole field.
     """
-    value = float(number)
     if not field.lowest <= value <= field.highest:
         return None
     if not field.is_whole:
         return value
-    return int(value) if value.is_integer() else None
+    return int(value) if value == int(value) else None

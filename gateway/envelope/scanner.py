@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from gateway.envelope.fields import FIELDS, Envelope, Field, read_value
+from gateway.envelope.fields import FIELDS, Envelope, Field, check_value
 from gateway.envelope.structure import Place, walk
 
 # The most text that a search holds on its way through one piece.
@@ -113,6 +113,6 @@ class Scanner:
 
     def _keep(self, field: Field, number: bytes | None) -> None:
         """Note a field of the root; one without a good value takes its name all the same."""
-        self._found[field.attribute] = None if number is None else read_value(field, number)
+        self._found[field.attribute] = None if number is None else check_value(field, float(number))
         if len(self._found) == len(FIELDS):
             self.stop()

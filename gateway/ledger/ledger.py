@@ -282,7 +282,7 @@ class Ledger:
 
     async def _run(self, script: Script, arguments: Arguments) -> Reply:
         started = time.monotonic()
-        raw = await asyncio.shield(self.store.run(script, self._keys, arguments))
+        raw = await self.store.run(script, self._keys, arguments)
         return self._heard(script, started, raw)
 
     def _heard(self, script: Script, started: float, raw: list[Any]) -> Reply:

@@ -89,7 +89,8 @@ class EmbeddedStore:
         self, script: Script, keys: Sequence[str], arguments: Arguments
     ) -> asyncio.Future[list[Any]]:
         """Run one script."""
-        return asyncio.ensure_future(self._run(script, keys, arguments))
+        # Shielded: a caller who leaves must not cancel a command half way through the client.
+        return asyncio.shield(asyncio.ensure_future(self._run(script, keys, arguments)))
 
     async def _run(self, script: Script, keys: Sequence[str], arguments: Arguments) -> list[Any]:
         try:

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.envelope import Envelope, read_envelope, scanner
-from gateway.envelope.fields import FIELDS, read_value
+from gateway.envelope.fields import FIELDS, check_value
 from gateway.envelope.scanner import Scanner
 
 NAMES = [name.decode() for name in FIELDS]
@@ -43,7 +43,7 @@ def parse(text: bytes) -> Envelope:
         if field and field.attribute not in found:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             number = json.dumps(value).encode() if is_number else b"nan"
-            found[field.attribute] = read_value(field, number)
+            found[field.attribute] = check_value(field, float(number))
     return Envelope(**found)
 
 
