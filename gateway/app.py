@@ -1,6 +1,7 @@
 """The composition root: the only place that builds concrete objects and knows them all."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ _log: Any = structlog.get_logger(__name__)
 
 # An observation so many times older than it should be is no ground to spend on.
 _STALE_FACTOR = 5
+_YOUNG_OBJECTS = 20_000
 # What the store gets to confirm the last resolutions before the process ends.
 _LAST_WORDS_SECONDS = 3.0
 
@@ -101,16 +103,20 @@ async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
         settings.admin_token.get_secret_value(),
     )
     await store.open()
-    async with _in_background(observer.run(), tasks.tend_ledger(ledger, settings.safety_buffer)):
-        yield Site(
-            proxy=proxy, ledger=ledger, observer=observer, metrics=metrics, standing=standing
-        )
-        await proxy.finish()
-        if not await ledger.delivered(_LAST_WORDS_SECONDS):
-            _log.error("unconfirmed", resolutions=ledger.unconfirmed, hint="their holds expire")
-    await upstream.close()
-    await store.close()
-    executor.shutdown()
+    try:
+        async with _in_background(
+            observer.run(), tasks.tend_ledger(ledger, settings.safety_buffer)
+        ):
+            yield Site(
+                proxy=proxy, ledger=ledger, observer=observer, metrics=metrics, standing=standing
+            )
+            await proxy.finish()
+            if not await ledger.delivered(_LAST_WORDS_SECONDS):
+                _log.error("unconfirmed", resolutions=ledger.unconfirmed, hint="their holds expire")
+    finally:
+        await upstream.close()
+        await store.close()
+        executor.shutdown()
 
 
 @asynccontextmanager
@@ -138,6 +144,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         )
         host, port = listener.sockets[0].getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        _settle_memory()
         _log.info("listening", url=url, version=__version__)
         try:
             yield url
@@ -148,6 +155,17 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             listener.close()
             await runner.cleanup()
             _log.info("stopped")
+
+
+def _settle_memory() -> None:
+    """Have the garbage collector look less often, and not at what lives as long as the process.
+
+    Calls in flight are thousands of young objects, nearly all of which go without its help: looking
+    through them each time another 700 came took an eighth of the processor time of small calls.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 10)
 
 
 @asynccontextmanager

@@ -4,10 +4,18 @@ from itertools import product
 from typing import AnyStr
 from urllib.parse import quote, unquote_plus
 
+from gateway.errors import BadRequest
+
 # Every way to spell the name: a percent-encoded letter is still that letter to Keepa.
 _SPELLINGS = tuple(
     "".join(letters) for letters in product(("k", "%6b", "%6B"), ("e", "%65"), ("y", "%79"))
 )
+
+# Of one spelling, names that only begin like it too. Each takes a step of Python and grows the call
+# by the real key, and a form has room for millions.
+_KEYS_AT_MOST = 100
+# A longer one is nobody's, and takes its time to decode.
+_KEY_CHARS_AT_MOST = 8192
 
 
 def encode_key(key: str) -> str:
@@ -25,6 +33,9 @@ def swap_key(text: AnyStr, real: AnyStr) -> tuple[AnyStr, list[str]]:
     Returns:
         The new text, and the callers' keys that stood there, decoded. Where none stood the text is
         returned as it was.
+
+    Raises:
+        BadRequest: More keys than anybody sends.
     """
     # Plain searches, one per spelling: 16 MiB take milliseconds, which no pattern or split does.
     ampersand, equals, start_of_value = (
@@ -38,6 +49,8 @@ def swap_key(text: AnyStr, real: AnyStr) -> tuple[AnyStr, list[str]]:
         encoded = any(sign.decode() in text for sign in percent)
     for spelling in _SPELLINGS if encoded else _SPELLINGS[:1]:
         name = spelling.encode() if isinstance(text, bytes) else spelling
+        if text.count(ampersand + name) > _KEYS_AT_MOST:
+            raise BadRequest("The call has more keys than one could need")
         at = 0 if text.startswith(name) else _next(text, ampersand + name, 0)
         while at >= 0:
             end = text.find(ampersand, at)
@@ -71,5 +84,7 @@ def _next(text: AnyStr, ampersand_and_name: AnyStr, start: int) -> int:
 
 
 def _value_of(pair: str | bytes) -> str:
+    if len(pair) > _KEY_CHARS_AT_MOST:
+        return ""
     text = pair.decode("latin-1") if isinstance(pair, bytes) else pair
     return unquote_plus(text.partition("=")[2])

@@ -71,9 +71,9 @@ class Refusal(GatewayError):
             return None
         return max(1, -(-self.retry_after_ms // 1000))
 
-    def deficit(self, call: "RefusedCall") -> int | None:
-        """Tokens missing; 0 where tokens are not the reason, None where no balance is told."""
-        return 0 if call.balance.known and self.shows_balance else None
+    def deficit(self, call: "RefusedCall") -> int | None:  # noqa: ARG002 - for those below
+        """Tokens missing; 0 where tokens are not the reason, None for what may never be done."""
+        return 0 if self.shows_balance else None
 
 
 class _Client(Refusal):

@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from itertools import count
+from urllib.parse import unquote, unquote_plus
 
 from multidict import CIMultiDict, MultiMapping
 
@@ -44,8 +45,12 @@ _WINDOW_SECONDS = 3600
 def forward_request_headers(headers: MultiMapping[str]) -> CIMultiDict[str]:
     """Return the caller's end-to-end headers, with the gateway's own Accept-Encoding."""
     dropped = _NOT_FORWARDED | _named_by_connection(headers)
+    # One spelling each: of names that differ in case only, aiohttp's client sends the last alone.
+    spelt: dict[str, str] = {}
     forwarded = CIMultiDict(
-        (name, value) for name, value in headers.items() if name.lower() not in dropped
+        (spelt.setdefault(lower, name), value)
+        for name, value in headers.items()
+        if (lower := name.lower()) not in dropped
     )
     wanted = headers.get("Accept-Encoding")
     if wanted is not None:
@@ -60,7 +65,7 @@ def forward_answer_headers(headers: MultiMapping[str], secret: str) -> CIMultiDi
     return CIMultiDict(
         (name, value)
         for name, value in headers.items()
-        if name.lower() not in dropped and not (secret and secret in value)
+        if name.lower() not in dropped and not _repeats(secret, value)
     )
 
 
@@ -106,6 +111,11 @@ def own_headers(call_id: str, reserved: int, balance: Balance, floor: int) -> di
         headers["RateLimit-Policy"] = f'"keepa";q={balance.capacity};w={_WINDOW_SECONDS}'
         headers["RateLimit"] = f'"keepa";r={left};t={seconds}'
     return headers
+
+
+def _repeats(secret: str, value: str) -> bool:
+    """Say whether a header shows the secret, as it is or percent-encoded in a URL."""
+    return any(secret in text for text in (value, unquote(value), unquote_plus(value)))
 
 
 def _named_by_connection(headers: MultiMapping[str]) -> frozenset[str]:

@@ -37,9 +37,8 @@ class Call:
     """One call on its way to Keepa."""
 
     method: str
-    path: str
-    query: str
-    """Percent-encoded, with the real key."""
+    target: str
+    """Path as it came, and the query with the real key."""
     headers: CIMultiDict[str]
     body: bytes
     service: str
@@ -85,7 +84,7 @@ class Intake:
         price = self._costs.price(endpoint, query, plain)
         facts.endpoint = price.endpoint
         facts.required_tokens = price.tokens
-        return Call(request.method, path, query, headers, body, facts.service, price)
+        return Call(request.method, f"{path}?{query}", headers, body, facts.service, price)
 
 
 def _split_target(request: Request) -> tuple[str, str, str]:
@@ -119,7 +118,8 @@ async def _read_body(request: Request) -> tuple[bytes, bytes]:
         raise TooSlow from None
     except web.HTTPRequestEntityTooLarge:
         raise TooLarge from None
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    # All of them, for Keepa may undo all of them: one that is not undone here hides what it costs.
+    coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if coding in {"", "identity"}:
         return body, body
     if coding not in _WINDOW_BITS:
@@ -136,6 +136,7 @@ def _inflate(body: bytes, window_bits: int) -> bytes:
         raise UnsupportedEncoding from None
     if inflater.unconsumed_tail:
         raise TooLarge
-    if not inflater.eof:
+    if not inflater.eof or inflater.unused_data:
+        # What follows, another gzip member perhaps, would be paid for and not priced.
         raise UnsupportedEncoding
     return plain

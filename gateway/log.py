@@ -12,7 +12,8 @@ import structlog
 
 MASK = "***"
 # What stands behind `key=` in any URL that a library prints, whoever's key it is.
-_KEY_PAIR = re.compile(r"(?i)(\bkey=)[^&\s\"'<>)]+")
+# Not beyond a backslash, which in JSON belongs to the quote after it.
+_KEY_PAIR = re.compile(r"(?i)(\bkey=)[^&\s\"'<>)\\]+")
 
 _logger = structlog.get_logger(__name__)
 
@@ -45,7 +46,13 @@ class _Line:
     def __init__(self, redactor: Redactor, *, console: bool) -> None:
         self._redactor = redactor
         self._console = (
-            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()) if console else None
+            # Where rich is installed it would show every local variable, keys among them, and cut
+            # in two at the end of a line.
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+            if console
+            else None
         )
 
     def __call__(self, logger: Any, method: str, event: structlog.typing.EventDict) -> str:

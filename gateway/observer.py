@@ -55,6 +55,8 @@ class Observer:
         self._fresh_seconds = fresh_seconds
         self._stale_seconds = stale_seconds
         self._wanted = asyncio.Event()
+        # Without calls nobody else would ask, and a gateway that is not ready gets no calls.
+        ledger.on_doubt = self._wanted.set
         # What the waiters wait for: None when calls are admitted, or why they will not be.
         self._inquiry: asyncio.Future[Refusal | None] | None = None
 
@@ -92,11 +94,12 @@ class Observer:
                     _log.warning("balance_not_refreshed", reason=refusal.reason)
                 if isinstance(refusal, LedgerUnavailable):
                     self._answer(refusal)
+                if not self._inquiry:
+                    self._wanted.clear()
                 await asyncio.sleep(_TRY_AGAIN_SECONDS)
                 failures += 1
                 # A waiter's patience is short; with nobody waiting, Keepa is left in peace.
                 if not self._inquiry:
-                    self._wanted.clear()
                     await self._wait_wanted(min(failures, _TRY_AGAIN_AT_MOST_SECONDS))
                 continue
             failures = 0

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from multidict import MultiMapping
 
 from gateway.answers import refuse, tell_balance
 from gateway.door import Request, cancel_if_left, carry_on
@@ -110,6 +111,8 @@ class Proxy:
             call = await self._intake.read(request, facts)
             if call.price.endpoint == "token":
                 return await self._tell_balance(request, call, facts, began_at)
+            # Before it takes tokens and a request slot, which a refused call leaves to others.
+            self._slots.check()
             hold = await self._reserve(call, facts)
         except Refusal as refusal:
             return self._refuse(request, refusal, facts, began_at)
@@ -156,7 +159,13 @@ class Proxy:
                 spendable = available - self._limits.floor if available > 0 else -1
                 facts.max_items_now = call.price.items_within(spendable)
                 raise _refusal_of(admission)
-            await self._observer.become_known(deadline - time.monotonic())
+            patience = deadline - time.monotonic()
+            if 0 < (admission.wait_ms or 0) <= patience * 1000:
+                # Known, but a new epoch has yet to hear of all holds: until when is known too, and
+                # a refresh that hangs meanwhile must not keep the call waiting.
+                await asyncio.sleep((admission.wait_ms or 0) / 1000)
+            else:
+                await self._observer.become_known(patience)
 
     async def _forward(
         self, request: Request, carriage: Carriage, began_at: float
@@ -169,7 +178,7 @@ class Proxy:
         try:
             async with asyncio.timeout_at(deadline), self._slots:
                 relay = await self._dispatch(request, carriage)
-                return await relay.run()
+                return await relay.run(partial(self._resolve, carriage))
         except (Refusal, TimeoutError) as failure:
             return self._explain(request, carriage, failure)
         finally:
@@ -188,9 +197,7 @@ class Proxy:
         carriage.dispatched = True
         sent_at = time.monotonic()
         try:
-            answer = await self._upstream.send(
-                call.method, call.path, call.query, call.headers, call.body
-            )
+            answer = await self._upstream.send(call.method, call.target, call.headers, call.body)
         except NotSent:
             carriage.dispatched = False
             raise
@@ -198,18 +205,14 @@ class Proxy:
             carriage.head_seconds = time.monotonic() - sent_at
         carriage.seen_at = time.monotonic()
         carriage.status = answer.status
-        carriage.is_picture = answer.status == HTTPStatus.OK and answer.content_type.startswith(
-            "image/"
-        )
+        carriage.is_picture = answer.status == HTTPStatus.OK and _is_picture(answer.headers)
         headers = forward_answer_headers(answer.headers, self._real_key)
         headers.update(
             own_headers(
                 carriage.facts.request_id, hold.tokens, carriage.facts.balance, self._limits.floor
             )
         )
-        carriage.relay = Relay(
-            request, answer, headers, self._executor, partial(self._resolve, carriage)
-        )
+        carriage.relay = Relay(request, answer, headers, self._executor)
         return carriage.relay
 
     def _resolve(self, carriage: Carriage, envelope: Envelope, *, whole: bool) -> None:
@@ -259,7 +262,9 @@ class Proxy:
         self, request: Request, refusal: Refusal, facts: RefusedCall, began_at: float
     ) -> web.Response:
         if not facts.balance.known:
-            facts.balance = self._ledger.latest._replace(known=False)
+            latest = self._ledger.latest
+            is_current = latest.known and isinstance(refusal, Overloaded)
+            facts.balance = latest._replace(known=is_current)
         self._metrics.refused(facts.service, facts.endpoint, refusal.reason)
         log_call(
             **_facts_of(facts, began_at),
@@ -304,6 +309,11 @@ def _refusal_of(admission: Admission) -> Refusal:
     if admission.code == Code.RATE:
         return RateLimited(retry_after_ms=admission.wait_ms)
     raise AssertionError(admission)
+
+
+def _is_picture(headers: MultiMapping[str]) -> bool:
+    """`/graphimage` answers with a PNG, which has no room for token fields."""
+    return headers.get("Content-Type", "").lower().startswith("image/")
 
 
 def _facts_of(facts: RefusedCall, began_at: float) -> dict[str, object]:

@@ -1,20 +1,25 @@
 """Passes Keepa's answer on to the caller, byte for byte, and reads the token fields on the way."""
 
+import struct
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Executor
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Protocol
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
+from gateway.connections import Answer
 from gateway.door import Request
 from gateway.envelope import Envelope, EnvelopeReader, read_envelope
 from gateway.errors import UpstreamUnreachable
 
 # A body that is there at once and no larger goes out with its head in one write.
 _SMALL = 32_768
+# Linger on, for no time: what is not sent is dropped, and the other side hears of a reset.
+_RESET = struct.pack("ii", 1, 0)
 
 
 class Told(Protocol):
@@ -32,37 +37,38 @@ class Relay:
         answer: Keepa's; its body is unread.
         headers: What the caller gets.
         executor: Where large bodies are inflated and scanned.
-        told: Called once, as soon as the token fields are there, else at the end of the body.
     """
 
     def __init__(
         self,
         request: Request,
-        answer: aiohttp.ClientResponse,
+        answer: Answer,
         headers: CIMultiDict[str],
         executor: Executor,
-        told: Told,
     ) -> None:
         self._request = request
         self._answer = answer
         self._headers = headers
         self._encoding = answer.headers.get("Content-Encoding")
         self._executor = executor
-        self._told = told
-        self._has_told = False
+        self._told: Told | None = None
         self.caller_left = False
         self.waited_seconds = 0.0
         """Time spent waiting for the body."""
         self.response: web.StreamResponse | None = None
         """There once the head went to the caller: a failure then can only cut its connection."""
 
-    async def run(self) -> web.StreamResponse:
+    async def run(self, told: Told) -> web.StreamResponse:
         """Pass the answer on; a caller who leaves does not keep its token fields from being read.
+
+        Args:
+            told: Called once, as soon as the token fields are there, else at the body's end.
 
         Raises:
             UpstreamUnreachable: The body was cut short. Where the caller had the head already, its
                 connection is cut as well: a short body must not look whole.
         """
+        self._told = told
         try:
             first = await self._read()
             if self._answer.content.at_eof() and len(first) <= _SMALL:
@@ -73,6 +79,8 @@ class Relay:
         finally:
             # Back to the pool where the body was read to its end, else gone.
             self._answer.close()
+            # Who listens also knows this relay: a cycle, which only the collector would undo.
+            self._told = None
 
     async def _send_whole(self, body: bytes) -> web.StreamResponse:
         self._tell(read_envelope(body, self._encoding), whole=True)
@@ -110,7 +118,7 @@ class Relay:
             self._cut()
             raise
         finally:
-            if not self._has_told:
+            if self._told:
                 self._tell(await reader.finish(), whole=whole)
         return response
 
@@ -146,10 +154,13 @@ class Relay:
 
     def _cut(self) -> None:
         """Abort the caller's connection: a clean end would make a short body look whole."""
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        transport = self._request.transport
+        if transport is not None:
+            # A reset: to an HTTP/1.0 caller, a plain close is the body's proper end.
+            transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+            transport.abort()
 
     def _tell(self, envelope: Envelope, *, whole: bool) -> None:
-        if not self._has_told:
-            self._has_told = True
-            self._told(envelope, whole=whole)
+        told, self._told = self._told, None
+        if told:
+            told(envelope, whole=whole)

@@ -1,23 +1,17 @@
-"""Keepa: one session, a bounded number of calls in flight, and what a failed call may have cost."""
+"""Keepa: a bounded number of calls in flight, and what a failed call may have cost."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from gateway.connections import Answer, Connections, NoConnection
 from gateway.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 
-CONNECT_SECONDS = 10
 _TOKEN_SECONDS = 5
 _TOKEN_BYTES = 65_536
-# Shorter than what servers keep idle connections for: one that the server closes just as a call is
-# written leaves that call in doubt.
-_IDLE_SECONDS = 15
-# Larger pieces go out in slices, so that no single write holds up the loop.
-_BODY_SLICE = 65_536
 
 
 class NotSent(UpstreamUnreachable):
@@ -40,12 +34,16 @@ class Slots:
         self._queue = queue
         self._waiting = 0
 
+    def check(self) -> None:
+        """Raise Overloaded where a call that came now would find the queue full."""
+        if self._free.locked() and self._waiting >= self._queue:
+            raise Overloaded
+
     async def __aenter__(self) -> None:
         if not self._free.locked():
             await self._free.acquire()
             return
-        if self._waiting >= self._queue:
-            raise Overloaded
+        self.check()
         self._waiting += 1
         try:
             await self._free.acquire()
@@ -65,32 +63,21 @@ class Upstream:
     """
 
     def __init__(self, base_url: str, key: str) -> None:
-        self.base_url = base_url
-        self.key = key
-        self._session = aiohttp.ClientSession(
-            # The proxy's slots bound the calls; a second queue in here would hide behind them.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        # aiohttp sends an idempotent call again by itself when a kept-alive connection drops, and
-        # Keepa charges it twice. There is no public switch; a test guards this one.
-        self._session._retry_connection = False  # noqa: SLF001
+        self._connections = Connections(URL(base_url))
+        self._token_target = f"/token?key={key}"
 
     async def close(self) -> None:
         """Close the connection pool."""
-        await self._session.close()
+        await self._connections.close()
 
     async def send(
-        self, method: str, path: str, query: str, headers: CIMultiDict[str], body: bytes
-    ) -> aiohttp.ClientResponse:
+        self, method: str, target: str, headers: CIMultiDict[str], body: bytes
+    ) -> Answer:
         """Send one call and return its answer when the headers are there; the body is unread.
 
         Args:
             method: GET or POST.
-            path: As the caller wrote it.
-            query: Percent-encoded, with the real key; leaves byte for byte.
+            target: Path as the caller wrote it, and the query with the real key.
             headers: End-to-end ones.
             body: As the caller sent it.
 
@@ -98,22 +85,12 @@ class Upstream:
             NotSent: No connection; nothing was charged.
             UpstreamUnreachable: Dropped without an answer; it may have been charged.
         """
-        url = URL(f"{self.base_url}{path}?{query}", encoded=True)
-        if body:
-            headers["Content-Length"] = str(len(body))
         try:
-            return await self._session.request(
-                method,
-                url,
-                headers=headers,
-                data=_slices(body) if len(body) > _BODY_SLICE else body or None,
-                allow_redirects=False,
-                skip_auto_headers=_automatic(headers, body),
-            )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            # From None: the exception's text has the URL, and so the key.
+            return await self._connections.request(method, target, headers, body)
+        except NoConnection:
             raise NotSent from None
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError):
+            # From None: their texts may have the URL, and so the key.
             raise UpstreamUnreachable from None
 
     async def fetch_token(self) -> tuple[bytes, str | None, float]:
@@ -126,29 +103,20 @@ class Upstream:
             UpstreamUnreachable: No answer.
             UpstreamTimeout: None in 5 s.
         """
-        url = URL(f"{self.base_url}/token?key={self.key}", encoded=True)
         try:
-            async with (
-                asyncio.timeout(_TOKEN_SECONDS),
-                self._session.get(
-                    url, headers={"Accept-Encoding": "gzip"}, allow_redirects=False
-                ) as answer,
-            ):
+            async with asyncio.timeout(_TOKEN_SECONDS):
+                answer = await self.send(
+                    "GET", self._token_target, CIMultiDict({"Accept-Encoding": "gzip"}), b""
+                )
                 seen_at = time.monotonic()
-                body = await answer.content.read(_TOKEN_BYTES)
-                return body, answer.headers.get("Content-Encoding"), seen_at
+                try:
+                    body = bytearray()
+                    while len(body) < _TOKEN_BYTES and (chunk := await answer.content.readany()):
+                        body += chunk
+                finally:
+                    answer.close()
         except TimeoutError:
             raise UpstreamTimeout from None
         except aiohttp.ClientError:
             raise UpstreamUnreachable from None
-
-
-def _automatic(headers: CIMultiDict[str], body: bytes) -> list[str] | None:
-    """Return the headers that aiohttp would add and the caller did not send; None is cheapest."""
-    names = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")[: 4 if body else 3]
-    return [name for name in names if name not in headers] or None
-
-
-async def _slices(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), _BODY_SLICE):
-        yield body[start : start + _BODY_SLICE]
+        return bytes(body), answer.headers.get("Content-Encoding"), seen_at

@@ -7,7 +7,7 @@ back when the store was emptied.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -140,7 +140,9 @@ class Ledger:
         self._under_way: set[str] = set()
         self._all_confirmed = asyncio.Event()
         self._all_confirmed.set()
-        store.on_connect = self.deliver
+        self.on_doubt: Callable[[], None] = lambda: None
+        """Called when what is known of the balance may be gone: the store is another or is new."""
+        store.on_connect = self._greet
 
     async def reserve(
         self, call_id: str, tokens: int, floor: int, service: str, endpoint: str
@@ -262,6 +264,10 @@ class Ledger:
         services = {flat[i].decode(): Usage(*flat[i + 1 : i + 4]) for i in range(0, len(flat), 4)}
         return Look(reply.balance, used, requests, live_holds, services)
 
+    def _greet(self) -> None:
+        self.deliver()
+        self.on_doubt()
+
     def deliver(self) -> None:
         """Send what the store has not confirmed. On a new connection this goes before all else."""
         for call_id in self._unconfirmed.keys() - self._under_way:
@@ -292,6 +298,7 @@ class Ledger:
         if reply.epoch != self._epoch:
             if self._epoch:
                 _log.warning("new_epoch", live_holds=len(self._live))
+                self.on_doubt()
             self._epoch = reply.epoch
             if self._live:
                 asyncio.get_running_loop().create_task(self._bring_back())

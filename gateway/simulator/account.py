@@ -146,7 +146,7 @@ class Account:
         if asked is None and self.config.fault_rate > self._chance.random():
             fault = self._chance.choice(FAULTS)
         if fault is not None:
-            self._faults[fault] += 1
+            self._faults[fault.value] += 1
         return fault
 
     def run(self, endpoint: str, query: str, body: bytes, padding: int) -> Reply:

@@ -1,7 +1,7 @@
 """What the budget costs: the gateway against a bare proxy, in one run, as ratios.
 
-Upstream alone, bare proxy and gateway take turns on loopback with a real Redis; every figure is the
-median over the rounds of a ratio within one round, so a machine that is slow for a while slows both.
+Upstream alone, bare proxy and gateway take turns on loopback with a real Redis. A ratio is the median
+over the rounds of the ratio within one round: a machine that is slow for a while slows both.
 """
 
 import argparse
@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from support.redis_server import MISSING, REDIS_SERVER, RedisServer
+
 from bench.load import Run, call
 from bench.upstream import RATE
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer
 
 HERE = Path(__file__).parent
 SMALL = "/product?key=k&domain=1&asin=B000000001"

@@ -11,9 +11,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host", "upgrade"
 
 
 async def main(upstream: str) -> None:
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), auto_decompress=False
-    )
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
 
     async def forward(request: web.Request) -> web.StreamResponse:
         headers = [(n, v) for n, v in request.headers.items() if n.lower() not in HOP_BY_HOP]

@@ -9,6 +9,7 @@ import random
 import sys
 import time
 import zlib
+from typing import ClassVar
 
 RATE = 1_000_000
 TOKENS = 30 * RATE
@@ -49,7 +50,7 @@ class Answering(asyncio.Protocol):
     """One connection; requests are GETs without bodies."""
 
     consumed = 0
-    large: dict[bytes, bytes] = {}
+    large: ClassVar[dict[bytes, bytes]] = {}
 
     def __init__(self) -> None:
         self.buffer = b""

@@ -58,7 +58,7 @@ async def fetch_json(session, running, target, **how):
 
 async def until(happened):
     async with asyncio.timeout(5):
-        while not happened():  # noqa: ASYNC110 - the simulator has no events to offer
+        while not happened():
             await asyncio.sleep(0.001)
 
 

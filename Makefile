@@ -1,0 +1,45 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/for-run ## Install into .venv and run the gateway (without a KEEPA_API_KEY: on the simulator)
+	@if [ -z "$$KEEPA_API_KEY" ] && ! grep -qsE '^ *(export +)?KEEPA_API_KEY *= *[^ ]' .env; then \
+		echo "*** No KEEPA_API_KEY: running on the built-in SIMULATOR, all data is made up. ***"; \
+		export KEEPA_BASE_URL=simulator; \
+	fi; \
+	exec $(BIN)/keepa-gateway serve
+
+test: .venv/for-test ## Install into .venv and run all tests
+	$(BIN)/pytest
+
+lint: .venv/for-test ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/for-test ## Bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/for-test ## Measure what the budget costs, as ratios to a bare proxy (needs redis-server)
+	PYTHONPATH=tests $(BIN)/python -m bench
+
+clean: ## Remove what make made
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+
+# One environment, filled as far as the goal needs it; a change of pyproject.toml fills it anew.
+.venv/for-run: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/for-test: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/for-run
