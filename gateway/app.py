@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway import __version__, tasks
 from gateway.costs import CostTable
-from gateway.credentials import encode_key
+from gateway.credentials import RealKey
 from gateway.door import make_request, open_doors
 from gateway.envelope import read_envelope
 from gateway.errors import Refusal
@@ -66,8 +66,7 @@ async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
         settings: Checked.
         base_url: The upstream's, the simulator's where it stands in for Keepa.
     """
-    real_key = settings.keepa_api_key.get_secret_value() or settings.account_name
-    key = encode_key(real_key)
+    key = RealKey(settings.keepa_api_key.get_secret_value() or settings.account_name)
     rules = make_rules(settings)
     metrics = Metrics(
         CollectorRegistry(),
@@ -76,14 +75,14 @@ async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
     )
     store = open_store(settings)
     ledger = Ledger(store, settings.account_name, rules, metrics)
-    upstream = Upstream(base_url, key)
+    upstream = Upstream(base_url, key.encoded)
     observer = Observer(
         ledger, upstream, fresh_seconds=rules.fresh_seconds, stale_seconds=rules.stale_seconds
     )
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="envelope")
     secrets = {name: secret.get_secret_value() for name, secret in settings.service_keys.items()}
     proxy = Proxy(
-        intake=Intake(Services(secrets), CostTable(settings.endpoint_costs), key),
+        intake=Intake(Services(secrets), CostTable(settings.endpoint_costs), key.encoded),
         ledger=ledger,
         observer=observer,
         upstream=upstream,
@@ -95,7 +94,7 @@ async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
             settings.upstream_timeout_seconds,
             settings.hold_seconds,
         ),
-        real_key=real_key,
+        real_key=key,
     )
     standing = Standing(
         settings.min_balance_threshold,
@@ -203,7 +202,7 @@ async def check_setup(settings: Settings) -> Report:
         report.lines.append(f"store: {store.kind} does not answer; check REDIS_URL")
     await store.close()
     async with _upstream_of(settings) as base_url:
-        upstream = Upstream(base_url, encode_key(settings.keepa_api_key.get_secret_value()))
+        upstream = Upstream(base_url, RealKey(settings.keepa_api_key.get_secret_value()).encoded)
         try:
             body, encoding, _ = await upstream.fetch_token()
             envelope = read_envelope(body, encoding)

@@ -2,7 +2,7 @@
 
 from itertools import product
 from typing import AnyStr
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from gateway.errors import BadRequest
 
@@ -21,6 +21,28 @@ _KEY_CHARS_AT_MOST = 8192
 def encode_key(key: str) -> str:
     """Return the key as it stands in a query or form."""
     return quote(key, safe="")
+
+
+class RealKey:
+    """The one real key, and every spelling in which an answer might repeat it.
+
+    Attributes:
+        text: As the operator gave it.
+        encoded: As it stands in a query or form.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.encoded = encode_key(text)
+        spellings = dict.fromkeys((text, self.encoded, quote_plus(text)))
+        self._spellings = tuple(spelling.encode() for spelling in spellings)
+
+    def hide_in(self, body: bytes) -> bytes:
+        """Return the body with the key starred out (an error page repeats the URL); same length."""
+        for spelling in self._spellings:
+            if spelling in body:
+                body = body.replace(spelling, b"*" * len(spelling))
+        return body
 
 
 def swap_key(text: AnyStr, real: AnyStr) -> tuple[AnyStr, list[str]]:

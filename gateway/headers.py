@@ -45,12 +45,8 @@ _WINDOW_SECONDS = 3600
 def forward_request_headers(headers: MultiMapping[str]) -> CIMultiDict[str]:
     """Return the caller's end-to-end headers, with the gateway's own Accept-Encoding."""
     dropped = _NOT_FORWARDED | _named_by_connection(headers)
-    # One spelling each: of names that differ in case only, aiohttp's client sends the last alone.
-    spelt: dict[str, str] = {}
     forwarded = CIMultiDict(
-        (spelt.setdefault(lower, name), value)
-        for name, value in headers.items()
-        if (lower := name.lower()) not in dropped
+        (name, value) for name, value in headers.items() if name.lower() not in dropped
     )
     wanted = headers.get("Accept-Encoding")
     if wanted is not None:
@@ -115,7 +111,10 @@ def own_headers(call_id: str, reserved: int, balance: Balance, floor: int) -> di
 
 def _repeats(secret: str, value: str) -> bool:
     """Say whether a header shows the secret, as it is or percent-encoded in a URL."""
-    return any(secret in text for text in (value, unquote(value), unquote_plus(value)))
+    if secret in value:
+        return True
+    is_encoded = "%" in value or "+" in value
+    return is_encoded and any(secret in text for text in (unquote(value), unquote_plus(value)))
 
 
 def _named_by_connection(headers: MultiMapping[str]) -> frozenset[str]:

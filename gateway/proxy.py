@@ -19,6 +19,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from gateway.answers import refuse, tell_balance
+from gateway.credentials import RealKey
 from gateway.door import Request, cancel_if_left, carry_on
 from gateway.envelope import Envelope
 from gateway.errors import (
@@ -87,7 +88,7 @@ class Proxy:
         metrics: Metrics,
         executor: Executor,
         limits: Limits,
-        real_key: str,
+        real_key: RealKey,
     ) -> None:
         self._intake = intake
         self._ledger = ledger
@@ -206,13 +207,13 @@ class Proxy:
         carriage.seen_at = time.monotonic()
         carriage.status = answer.status
         carriage.is_picture = answer.status == HTTPStatus.OK and _is_picture(answer.headers)
-        headers = forward_answer_headers(answer.headers, self._real_key)
+        headers = forward_answer_headers(answer.headers, self._real_key.text)
         headers.update(
             own_headers(
                 carriage.facts.request_id, hold.tokens, carriage.facts.balance, self._limits.floor
             )
         )
-        carriage.relay = Relay(request, answer, headers, self._executor)
+        carriage.relay = Relay(request, answer, headers, self._executor, self._real_key)
         return carriage.relay
 
     def _resolve(self, carriage: Carriage, envelope: Envelope, *, whole: bool) -> None:

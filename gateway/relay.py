@@ -2,22 +2,27 @@
 
 import struct
 import time
+import zlib
 from collections.abc import Coroutine
 from concurrent.futures import Executor
+from http import HTTPStatus
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Protocol
 
 import aiohttp
 from aiohttp import web
+from isal import igzip
 from multidict import CIMultiDict
 
 from gateway.connections import Answer
+from gateway.credentials import RealKey
 from gateway.door import Request
 from gateway.envelope import Envelope, EnvelopeReader, read_envelope
 from gateway.errors import UpstreamUnreachable
 
 # A body that is there at once and no larger goes out with its head in one write.
 _SMALL = 32_768
+_LARGEST_ERROR_PAGE = 1024 * 1024
 # Linger on, for no time: what is not sent is dropped, and the other side hears of a reset.
 _RESET = struct.pack("ii", 1, 0)
 
@@ -37,6 +42,7 @@ class Relay:
         answer: Keepa's; its body is unread.
         headers: What the caller gets.
         executor: Where large bodies are inflated and scanned.
+        key: What no answer may show.
     """
 
     def __init__(
@@ -45,12 +51,14 @@ class Relay:
         answer: Answer,
         headers: CIMultiDict[str],
         executor: Executor,
+        key: RealKey,
     ) -> None:
         self._request = request
         self._answer = answer
         self._headers = headers
         self._encoding = answer.headers.get("Content-Encoding")
         self._executor = executor
+        self._key = key
         self._told: Told | None = None
         self.caller_left = False
         self.waited_seconds = 0.0
@@ -89,11 +97,24 @@ class Relay:
             status=self._answer.status,
             reason=self._answer.reason,
             headers=self._headers,
-            body=body,
+            body=self._without_key(body),
         )
         await self._begin(response)
         await self._send(response.write_eof())
         return response
+
+    def _without_key(self, body: bytes) -> bytes:
+        """Return the body as it came, unless it is an error page that repeats our URL."""
+        if self._encoding is None:
+            return self._key.hide_in(body)
+        if self._answer.status < HTTPStatus.BAD_REQUEST or self._encoding != "gzip":
+            return body
+        try:
+            plain = zlib.decompressobj(wbits=31).decompress(body, _LARGEST_ERROR_PAGE)
+        except zlib.error:
+            return body
+        hidden = self._key.hide_in(plain)
+        return body if hidden == plain else igzip.compress(hidden)
 
     async def _stream(self, first: bytes) -> web.StreamResponse:
         response = web.StreamResponse(
