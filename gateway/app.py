@@ -66,7 +66,8 @@ async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
         settings: Checked.
         base_url: The upstream's, the simulator's where it stands in for Keepa.
     """
-    key = RealKey(settings.keepa_api_key.get_secret_value() or settings.account_name)
+    # The built-in simulator takes any key; this one is no secret.
+    key = RealKey(settings.keepa_api_key.get_secret_value() or "none")
     rules = make_rules(settings)
     metrics = Metrics(
         CollectorRegistry(),

@@ -64,17 +64,18 @@ def _serve(_: argparse.Namespace) -> int:
 
 
 async def _until_told(settings: Settings) -> None:
+    stop = _stop_signal()
     async with serving(settings):
-        await _stop_signal()
+        await stop.wait()
 
 
-async def _stop_signal() -> None:
-    """Return at SIGTERM or SIGINT."""
+def _stop_signal() -> asyncio.Event:
+    """Return what is set at SIGTERM or SIGINT, from now on."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    await stop.wait()
+    return stop
 
 
 def _check(_: argparse.Namespace) -> int:
@@ -99,9 +100,10 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 async def _run_simulator(config: SimulatorConfig, host: str, port: int) -> None:
+    stop = _stop_signal()
     simulator = await start_simulator(config, host, port)
     print(f"simulated Keepa at {simulator.url}, its state at {simulator.url}/sim/state", flush=True)
-    await _stop_signal()
+    await stop.wait()
     await simulator.close()
 
 

@@ -23,18 +23,22 @@ def encode_key(key: str) -> str:
     return quote(key, safe="")
 
 
+_SECRET_CHARS_AT_LEAST = 6
+
+
 class RealKey:
     """The one real key, and every spelling in which an answer might repeat it.
 
     Attributes:
-        text: As the operator gave it.
         encoded: As it stands in a query or form.
+        shown: What must not be shown: the key, but for one as short as a word (Keepa's have 64
+            characters, a simulator takes any), which would spoil answers that merely contain it.
     """
 
     def __init__(self, text: str) -> None:
-        self.text = text
         self.encoded = encode_key(text)
-        spellings = dict.fromkeys((text, self.encoded, quote_plus(text)))
+        self.shown = text if len(text) >= _SECRET_CHARS_AT_LEAST else ""
+        spellings = dict.fromkeys((text, self.encoded, quote_plus(text))) if self.shown else ()
         self._spellings = tuple(spelling.encode() for spelling in spellings)
 
     def hide_in(self, body: bytes) -> bytes:

@@ -61,7 +61,7 @@ def forward_answer_headers(headers: MultiMapping[str], secret: str) -> CIMultiDi
     return CIMultiDict(
         (name, value)
         for name, value in headers.items()
-        if name.lower() not in dropped and not _repeats(secret, value)
+        if name.lower() not in dropped and not (secret and _repeats(secret, value))
     )
 
 

@@ -1,6 +1,7 @@
 """Knows the balance: asks Keepa's free `/token`, once for all who wait, one gateway at a time."""
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +10,7 @@ import structlog
 from gateway.balance import MICRO
 from gateway.envelope import Envelope, read_envelope
 from gateway.errors import BalanceUnknown, LedgerUnavailable, Refusal
-from gateway.ledger import Code, Ledger, Observation
+from gateway.ledger import Code, Ledger, Observation, Turn
 from gateway.upstream import Upstream
 
 _log: Any = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class Observer:
         self._fresh_seconds = fresh_seconds
         self._stale_seconds = stale_seconds
         self._wanted = asyncio.Event()
+        self._turn: Turn | None = None
         # Without calls nobody else would ask, and a gateway that is not ready gets no calls.
         ledger.on_doubt = self._wanted.set
         # What the waiters wait for: None when calls are admitted, or why they will not be.
@@ -123,16 +125,21 @@ class Observer:
             BalanceUnknown: Keepa's answer was no reading of the bucket.
             UpstreamUnreachable, UpstreamTimeout: Keepa did not answer.
         """
-        turn = await self._ledger.claim()
+        turn = self._turn
+        if turn is None or time.monotonic() > turn.ends_at:
+            turn = await self._ledger.claim()
         if turn.code == Code.UNKNOWN:
             return _LOOK_AGAIN_SECONDS
         if turn.code == Code.RESOLVED:
             return turn.learning_ms / 1000
+        # Kept until it is used up or over: a failed attempt does not make the next one wait for it.
+        self._turn = turn
         body, encoding, seen_at = await self._upstream.fetch_token()
         observation = read_observation(read_envelope(body, encoding), seen_at)
         if observation is None:
             _log.error("no_reading", hint="Keepa's /token told no balance: is the key right?")
             raise BalanceUnknown
+        self._turn = None
         return await self._ledger.observe(turn, observation) / 1000
 
     async def _wait_wanted(self, at_most_seconds: float) -> None:

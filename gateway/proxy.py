@@ -207,7 +207,7 @@ class Proxy:
         carriage.seen_at = time.monotonic()
         carriage.status = answer.status
         carriage.is_picture = answer.status == HTTPStatus.OK and _is_picture(answer.headers)
-        headers = forward_answer_headers(answer.headers, self._real_key.text)
+        headers = forward_answer_headers(answer.headers, self._real_key.shown)
         headers.update(
             own_headers(
                 carriage.facts.request_id, hold.tokens, carriage.facts.balance, self._limits.floor

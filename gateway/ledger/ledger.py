@@ -94,6 +94,8 @@ class Turn(NamedTuple):
     balance: Balance
     epoch: int
     learning_ms: int
+    ends_at: float
+    """Monotonic seconds; another gateway may take its turn then."""
 
 
 class Usage(NamedTuple):
@@ -246,8 +248,9 @@ class Ledger:
             at_once: Refresh also an observation that is still fresh.
         """
         fresh_us = 0 if at_once else int(self._rules.fresh_seconds * _US)
+        ends_at = time.monotonic() + _TURN_US / _US
         reply = await self._run(scripts.CLAIM, lambda: (fresh_us, _TURN_US))
-        return Turn(reply.code, reply.balance, reply.epoch, -(-reply.extra[0] // 1000))
+        return Turn(reply.code, reply.balance, reply.epoch, -(-reply.extra[0] // 1000), ends_at)
 
     async def observe(self, turn: Turn, observation: Observation) -> int:
         """Weigh a `/token` answer; return the milliseconds until calls are admitted."""
@@ -328,7 +331,8 @@ class Ledger:
         self._under_way.discard(call_id)
         if reply.cancelled() or reply.exception() is not None:
             return  # deliver() sends it again
-        del self._unconfirmed[call_id]
+        # Two resolutions of one id may be under way: the second finds it confirmed.
+        self._unconfirmed.pop(call_id, None)
         if not self._unconfirmed:
             self._all_confirmed.set()
         self._heard(script, started, reply.result())

@@ -1,6 +1,7 @@
 """A real Redis server of the tests' own: loopback, its own folder, ended by its own process id."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -49,6 +50,16 @@ class RedisServer:
                 pass
             assert time.monotonic() < deadline, "redis-server did not start"
             time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Halt it where it stands: connections stay open, nothing is answered."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    def proceed(self) -> None:
+        """Let a halted server go on."""
+        assert self.process
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
