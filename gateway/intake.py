@@ -29,6 +29,7 @@ _BODY_SECONDS = 30
 _PATH = re.compile(r"/([A-Za-z0-9_-]{1,64})/?")
 # The gateway's own words, whether they are served yet or not: never taken for Keepa's.
 OWN_PATHS = frozenset({"healthz", "readyz", "metrics", "status", "dashboard", "usage", "quote"})
+_GZIP_MAGIC = b"\x1f\x8b"
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
@@ -121,7 +122,10 @@ async def _read_body(request: Request) -> tuple[bytes, bytes]:
     # All of them, for Keepa may undo all of them: one that is not undone here hides what it costs.
     coding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
     if coding in {"", "identity"}:
-        return body, body
+        if not body.startswith(_GZIP_MAGIC):
+            return body, body
+        # Not labelled, but who reads it may go by its first bytes: neither form nor JSON begins so.
+        coding = "gzip"
     if coding not in _WINDOW_BITS:
         raise UnsupportedEncoding
     return body, _inflate(body, _WINDOW_BITS[coding])

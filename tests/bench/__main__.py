@@ -1,7 +1,7 @@
 """What the budget costs: the gateway against a bare proxy, in one run, as ratios.
 
-Upstream alone, bare proxy and gateway take turns on loopback with a real Redis. A ratio is the median
-over the rounds of the ratio within one round: a machine that is slow for a while slows both.
+Upstream alone, bare proxy and gateway take turns on loopback with a real Redis. A ratio is the
+median of the ratios within each round: a machine that is slow for a while slows both.
 """
 
 import argparse

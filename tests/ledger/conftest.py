@@ -1,18 +1,16 @@
 """The same ledger tests run on the embedded store and on a real Redis server."""
 
-import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.clock import SHIFT_CLOCK
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer
 
-from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Reply, Rules, Store
-from gateway.ledger.scripts import Script, name_keys
-
-TEXT = (Path(__file__).parent.parent / "support" / "shift_clock.lua").read_text(encoding="utf-8")
-SHIFT_CLOCK = Script("shift_clock", TEXT, hashlib.sha1(TEXT.encode()).hexdigest())
+from gateway.balance import Events
+from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Rules, Store
+from gateway.ledger.scripts import name_keys
 
 RULES = Rules(
     hold_seconds=150, rate_per_minute=0, rate_burst=1, fresh_seconds=60, stale_seconds=300
@@ -20,16 +18,16 @@ RULES = Rules(
 
 
 class Ear:
-    """Remembers every reply a ledger heard."""
+    """Remembers every transition that a ledger heard of, and what it noticed."""
 
     def __init__(self) -> None:
-        self.replies: list[tuple[str, Reply]] = []
+        self.heard: list[tuple[str, Events]] = []
 
-    def replied(self, script: str, seconds: float, reply: Reply) -> None:
-        self.replies.append((script, reply))
+    def replied(self, script: str, seconds: float, events: Events) -> None:
+        self.heard.append((script, events))
 
     def total(self, event: str) -> int:
-        return sum(getattr(reply.events, event) for _, reply in self.replies)
+        return sum(getattr(events, event) for _, events in self.heard)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +36,17 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
         pytest.skip(MISSING)
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server to kill, stop and start again."""
+    if not REDIS_SERVER:
+        pytest.skip(MISSING)
+    server = RedisServer(tmp_path)
+    yield server
+    server.proceed()
     server.kill()
 
 
@@ -53,6 +62,37 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     await store.open()
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def open_store(own_server: RedisServer) -> AsyncIterator[Callable[..., object]]:
+    """Return a maker of stores on the test's own server, each like one gateway's."""
+    opened: list[RedisStore] = []
+
+    async def make(*, learning_seconds: float = 0) -> RedisStore:
+        store = RedisStore(own_server.url, learning_seconds=learning_seconds)
+        opened.append(store)
+        await store.open()
+        assert store.up
+        return store
+
+    yield make
+    for store in opened:
+        await store.close()
+
+
+@pytest.fixture
+def flush(request: pytest.FixtureRequest, store: Store) -> Callable[[], object]:
+    """Return a function that empties the store, as FLUSHALL by hand would."""
+
+    async def empty() -> None:
+        if isinstance(store, EmbeddedStore):
+            await store._client.flushall()
+        else:
+            server: RedisServer = request.getfixturevalue("redis_server")
+            assert server.command("FLUSHALL").startswith(b"+OK")
+
+    return empty
 
 
 _accounts = (f"test{n}" for n in itertools.count())

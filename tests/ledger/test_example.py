@@ -24,7 +24,7 @@ async def reserve(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> Ho
 async def test_own_accounting_is_kept_while_answers_overtake_each_other(
     ledger: Ledger, pass_time: Callable[[float], Awaitable[None]]
 ) -> None:
-    """Steps 1 to 8: the balance stays true although each answer's tokensLeft is old when it comes."""
+    """Steps 1 to 8: the balance stays true although each answer is old when it comes."""
     turn = await ledger.claim()
     await ledger.observe(turn, observed(100, 1000))
     a = await reserve(ledger, "a", 50)

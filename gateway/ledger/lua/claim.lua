@@ -5,6 +5,8 @@
 -- epoch admits calls: DONE: the turn is taken; RESOLVED: nothing to do; UNKNOWN: another has the turn.
 
 local fresh, turn = argument(3), argument(4)
+begin()
+
 if state.balance and NOW - state.observed_at < fresh then
   return reply(RESOLVED, learning_left())
 end

@@ -5,14 +5,23 @@
 -- Returns the shared reply and how many were held again.
 -- Only ids of an older epoch come back: one that is missing in its own epoch is resolved already.
 
-local count, restored = argument(3), 0
-for i = 0, count - 1 do
-  local first = 4 + i * 7
-  local id, service, endpoint = ARGV[first], ARGV[first + 5], ARGV[first + 6]
-  local cost, age, left = argument(first + 1), argument(first + 2), argument(first + 3)
-  local epoch = argument(first + 4)
-  if epoch ~= state.epoch and left > 0 and not read_hold(id) then
-    write_hold(id, cost, NOW - age, NOW + left, epoch, service, endpoint)
+local named = {}
+for i = 1, argument(3) do
+  local first = 4 + (i - 1) * 7
+  named[i] = {
+    id = ARGV[first], cost = argument(first + 1), age = argument(first + 2),
+    left = argument(first + 3), epoch = argument(first + 4), service = ARGV[first + 5],
+    endpoint = ARGV[first + 6],
+  }
+end
+
+begin()
+
+local restored = 0
+for _, hold in ipairs(named) do
+  if hold.epoch ~= state.epoch and hold.left > 0 and not read_hold(hold.id) then
+    write_hold(
+      hold.id, hold.cost, NOW - hold.age, NOW + hold.left, hold.epoch, hold.service, hold.endpoint)
     restored = restored + 1
   end
 end

@@ -3,6 +3,8 @@
 -- Returns the shared reply, tokens used and requests admitted since the store was empty, the number
 -- of live holds, and a flat list: service, used, denied, reserved, ...
 
+begin()
+
 local services, order = {}, {}
 local function entry(name)
   if not services[name] then

@@ -7,6 +7,8 @@
 
 local epoch, consumed_then = argument(3), argument(4)
 local observation = read_observation(5)
+begin()
+
 if epoch == state.epoch then
   weigh(observation, consumed_then)
   state.refresh_until = 0

@@ -5,6 +5,8 @@
 -- A reserve of the same id that arrives later (its connection hung) finds a marker and holds nothing.
 
 local id, epoch = ARGV[3], argument(4)
+begin()
+
 local hold = read_hold(id)
 if hold and not hold.marker then
   drop_hold(id, hold)

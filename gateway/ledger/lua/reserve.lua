@@ -11,6 +11,8 @@ local id, service, endpoint = ARGV[3], ARGV[7], ARGV[8]
 local cost, floor, life = argument(4), argument(5), argument(6)
 local slot, burst, stale = argument(9), argument(10), argument(11)
 
+begin()
+
 local held = read_hold(id)
 if held then
   -- A marker: the caller was given up and the id released before this late copy ran.

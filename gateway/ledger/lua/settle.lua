@@ -13,6 +13,8 @@ local consumed, reserved = argument(4), argument(5)
 local epoch, consumed_then = argument(7), argument(8)
 local observation = argument(9) == 1 and read_observation(10)
 
+begin()
+
 local hold = read_hold(id)
 local same_epoch = epoch == state.epoch
 -- Missing in its own epoch: settled or reaped already. Missing in a later one: its hold did not come

@@ -285,8 +285,11 @@ local function learning_left()
   return math.max(0, state.epoch + LEARNING - NOW)
 end
 
-if not state.epoch or stored[1] ~= RUN_ID then
-  begin_epoch()
+-- What every transition does first, once it has read its arguments: nothing is written before.
+local function begin()
+  if not state.epoch or stored[1] ~= RUN_ID then
+    begin_epoch()
+  end
+  fall_lumps()
+  reap()
 end
-fall_lumps()
-reap()

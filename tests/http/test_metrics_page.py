@@ -1,0 +1,157 @@
+"""What Prometheus finds at /metrics: the contract's families, and labels from small closed sets."""
+
+import asyncio
+
+from prometheus_client.parser import text_string_to_metric_families
+from support.served import REAL_KEY
+
+PRODUCT = "/product?domain=1&asin=B000000001&key=callers-own-key"
+PREFIX = "keepa_gateway_"
+FAMILIES = {
+    "requests": "counter", "denied": "counter", "tokens_remaining": "gauge",
+    "tokens_reserved": "gauge", "tokens_available": "gauge", "tokens_floor": "gauge",
+    "tokens_safety_buffer": "gauge", "tokens_capacity": "gauge",
+    "refill_tokens_per_minute": "gauge", "tokens_consumed": "counter",
+    "tokens_expired_unused": "counter", "drift_tokens": "counter", "overrun_tokens": "counter",
+    "reservations_expired": "counter", "estimate_error_tokens": "histogram",
+    "balance_age_seconds": "gauge", "upstream_seconds": "histogram",
+    "added_seconds": "histogram", "store_seconds": "histogram", "store_up": "gauge",
+    "build_info": "gauge",
+}  # fmt: skip
+
+
+async def scrape(gateway):
+    """Return the page as text, and its samples by name and labels."""
+    got = await gateway.ask("/metrics")
+    assert got.status == 200
+    text = got.plain.decode()
+    families = list(text_string_to_metric_families(text))
+    return text, families
+
+
+def value(families, name, **labels):
+    """Return the one sample of that name and those labels; 0 where there is none yet."""
+    found = [
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == PREFIX + name and labels.items() <= sample.labels.items()
+    ]
+    assert len(found) <= 1
+    return found[0] if found else 0
+
+
+async def test_families_of_the_contract_are_there_from_the_start(gateway):
+    """Every family of the contract is there before the first call, under its name and type."""
+    await gateway.until(lambda tokens: tokens["remaining"] == 100)
+    got = await gateway.ask("/metrics")
+    assert got.get("Content-Type").startswith("text/plain")
+    _, families = await scrape(gateway)
+    found = {f.name.removeprefix(PREFIX): f.type for f in families if f.name.startswith(PREFIX)}
+    assert found.items() >= FAMILIES.items()
+    assert all(family.documentation for family in families)
+
+
+async def test_gauges_tell_the_bucket(serve, simulate):
+    """The gauges are the ledger's own numbers at the time of the scrape."""
+    simulator = await simulate(tokens=100, flow_reduction=0.5)
+    gateway = await serve(simulator, min_balance_threshold=5, safety_buffer=33)
+    call = asyncio.create_task(gateway.ask(PRODUCT, "X-Sim-Latency-Ms: 300"))
+    await gateway.until(lambda tokens: tokens["reserved"] == 1)
+    _, families = await scrape(gateway)
+    got = {
+        name: value(families, name)
+        for name, kind in FAMILIES.items()
+        if kind == "gauge" and name not in {"balance_age_seconds", "build_info"}
+    }
+    assert got == {
+        "tokens_remaining": 100, "tokens_reserved": 1, "tokens_available": 99, "tokens_floor": 5,
+        "tokens_safety_buffer": 33, "tokens_capacity": 1200, "refill_tokens_per_minute": 19,
+        "store_up": 1,
+    }  # fmt: skip
+    assert 0 <= value(families, "balance_age_seconds") < 5
+    assert (await call).status == 200
+
+
+async def test_calls_are_counted_by_how_they_ended(serve, simulate):
+    """Each call is one request of its service, endpoint and outcome; refusals have a reason."""
+    simulator = await simulate(tokens=13)
+    gateway = await serve(simulator)
+    for fault in ("none", "error_in_200", "html_503"):
+        await gateway.ask(PRODUCT, f"X-Sim-Fault: {fault}", "X-Service-Name: pricing")
+    await gateway.ask("/bestsellers?category=1&domain=1", "X-Service-Name: pricing")
+    await gateway.ask("/token")
+    await gateway.ask("/a/b")
+    await gateway.at_rest_but(1)
+    _, families = await scrape(gateway)
+
+    def requests(service, endpoint, outcome):
+        labels = {"service": service, "endpoint": endpoint, "outcome": outcome}
+        return value(families, "requests_total", **labels)
+
+    assert requests("pricing", "product", "settled") == 2
+    assert requests("pricing", "product", "doubt") == 1
+    assert requests("pricing", "bestsellers", "refused") == 1
+    assert requests("anonymous", "token", "answered") == 1
+    assert requests("unknown", "unknown", "refused") == 1
+    denied = {"service": "pricing", "endpoint": "bestsellers", "reason": "floor"}
+    assert value(families, "denied_total", mode="enforced", **denied) == 1
+    assert value(families, "tokens_consumed_total", service="pricing", endpoint="product") == 2
+    assert value(families, "estimate_error_tokens_count", endpoint="product") == 2
+    assert value(families, "upstream_seconds_count", endpoint="product") == 3
+    assert value(families, "added_seconds_count") >= 3
+
+
+async def test_labels_are_bounded_and_hold_no_secret(gateway):
+    """Whatever callers send, labels stay few, and hold no ASIN, key, URL or name of theirs."""
+    hostile = [
+        ("/product?asin=B0SECRET01&key=callers-own-key", []),
+        ("/some_new_endpoint?key=callers-own-key", []),
+        ("/another?x=1", ['X-Service-Name: bad"name']),
+        ("/Product?asin=B0SECRET01", ["X-Service-Name: Upper"]),
+        ("/%70roduct?asin=B0SECRET01", []),
+        ("/product?asin=B0SECRET01", ["X-Request-Id: my-request-id"]),
+    ]
+    for target, headers in hostile:
+        await gateway.ask(target, *headers)
+    await gateway.ask("/x", method="PATCH")
+    text, families = await scrape(gateway)
+    for secret in (
+        REAL_KEY, "callers-own-key", "B0SECRET01", "some_new", "another", "bad", "Upper",
+        "my-request-id", "http", "%70",
+    ):  # fmt: skip
+        assert secret not in text.replace("HTTP", "")
+    labels = {}
+    for family in families:
+        for sample in family.samples:
+            for name, of in sample.labels.items():
+                labels.setdefault(name, set()).add(of)
+    assert labels["service"] == {"anonymous", "unknown"}
+    assert labels["endpoint"] == {"product", "unknown"}
+    assert labels["outcome"] <= {"settled", "released", "doubt", "refused", "answered"}
+
+
+async def test_drift_is_counted_from_zero(gateway):
+    """Both directions of drift stand at 0 from the start, so that an increase can be seen."""
+    await gateway.until(lambda tokens: tokens["remaining"] == 100)
+    _, families = await scrape(gateway)
+    text, _ = await scrape(gateway)
+    for direction in ("spent", "back"):
+        assert f'drift_tokens_total{{direction="{direction}"}} 0.0' in text
+        assert value(families, "drift_tokens_total", direction=direction) == 0
+
+
+async def test_store_that_is_away_is_seen(serve):
+    """Without its store the page is still there, and says that the store is down."""
+    gateway = await serve("http://127.0.0.1:1", redis_url="redis://127.0.0.1:1/0")
+    _, families = await scrape(gateway)
+    assert value(families, "store_up") == 0
+
+
+async def test_expired_reservations_are_counted(serve, simulator):
+    """A hold that nobody resolved in time is counted."""
+    gateway = await serve(simulator, upstream_timeout_seconds=1, reservation_ttl_seconds=1.2)
+    assert (await gateway.ask(PRODUCT, "X-Sim-Fault: charge_and_drop")).status == 502
+    await gateway.at_rest()
+    _, families = await scrape(gateway)
+    assert value(families, "reservations_expired_total") == 1

@@ -1,0 +1,235 @@
+"""Redis away, halted, slow or flushed: nothing is admitted on a guess, nothing is lost."""
+
+import asyncio
+import time
+
+import pytest
+from support.ledger_calls import accounts, ask, know, reserve
+from support.redis_server import RedisServer
+from support.waiting import until
+
+from gateway.errors import LedgerUnavailable
+from gateway.ledger import Admission, Code, Ledger, RedisStore, Rules, Store
+from gateway.ledger.store import ReplyLost
+
+RULES = Rules(150, 0, 1, 60, 300)
+
+
+@pytest.fixture
+async def server_ledger(open_store, account: str, ear) -> Ledger:
+    """A gateway's ledger on the test's own server."""
+    return Ledger(await open_store(), account, RULES, ear)
+
+
+async def first_answered(ledger: Ledger, name: str, tokens: int) -> Admission:
+    """Reserve again and again until the ledger answers at all."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return await ledger.reserve(name, tokens, 10, "shop", "product")
+        except LedgerUnavailable:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0)
+
+
+async def test_a_resolution_raised_while_redis_is_away_is_delivered_once(
+    own_server: RedisServer, server_ledger: Ledger
+) -> None:
+    """It waits for the next connection, and charges the new life of the store once."""
+    ledger = server_ledger
+    await know(ledger, 100)
+    hold = await reserve(ledger, "a", 30)
+    own_server.kill()
+    ledger.settle(hold, 25)
+    await until(lambda: not ledger.store.up)
+    assert not await ledger.delivered(0.01)
+    assert ledger.unconfirmed == 1
+    ledger.deliver()
+    own_server.start()
+    assert await ledger.delivered(5)
+    assert ledger.unconfirmed == 0
+    ledger.deliver()
+    assert await accounts(ledger) == (0, 0, 25)
+
+
+async def test_resolutions_go_before_any_new_reserve(
+    own_server: RedisServer, server_ledger: Ledger, ear
+) -> None:
+    """The first reserve that a new connection answers already sees what was settled meanwhile."""
+    ledger = server_ledger
+    await know(ledger, 100)
+    holds = [await reserve(ledger, f"h{n}", 4) for n in range(20)]
+    own_server.command("CLIENT", "KILL", "TYPE", "normal")
+    await until(lambda: not ledger.store.up)
+    for hold in holds[:10]:
+        ledger.settle(hold, 4)
+    for hold in holds[10:]:
+        ledger.release(hold)
+    ear.heard.clear()
+    admission = await first_answered(ledger, "new", 50)
+    assert (admission.code, admission.balance.tokens, admission.balance.held) == (Code.DONE, 60, 50)
+    names = [name for name, _ in ear.heard]
+    assert sorted(names[:20]) == ["release"] * 10 + ["settle"] * 10
+
+
+async def test_without_redis_nothing_is_admitted(
+    own_server: RedisServer, server_ledger: Ledger
+) -> None:
+    """Every call fails at once, and works again within a second of Redis' return."""
+    ledger = server_ledger
+    own_server.kill()
+    await until(lambda: not ledger.store.up)
+    began = time.monotonic()
+    for call in (ledger.look, ledger.claim, lambda: ledger.reserve("a", 0, 0, "s", "e")):
+        with pytest.raises(LedgerUnavailable):
+            await call()
+    assert time.monotonic() - began < 0.2
+    own_server.start()
+    returned = time.monotonic()
+    await until(lambda: ledger.store.up)
+    assert time.monotonic() - returned < 1
+    assert await ask(ledger, "a", 0) == Code.DONE
+
+
+async def test_a_store_may_be_opened_before_redis_is_there(
+    own_server: RedisServer, account: str, ear
+) -> None:
+    """Opening returns without it, and the connection comes when Redis does."""
+    own_server.kill()
+    store = RedisStore(own_server.url)
+    await store.open()
+    assert not store.up
+    own_server.start()
+    await until(lambda: store.up)
+    assert (await Ledger(store, account, RULES, ear).look()).balance.known is False
+    await store.close()
+
+
+@pytest.mark.parametrize("halt", ["stop", "pause"])
+async def test_a_halted_redis_fails_a_reserve_in_time_and_leaks_no_hold(
+    own_server: RedisServer, server_ledger: Ledger, halt: str
+) -> None:
+    """Its caller hears within 1.2 s; what the server may still have run is released."""
+    ledger = server_ledger
+    await know(ledger, 100)
+    if halt == "stop":
+        own_server.stop()
+    else:
+        own_server.command("CLIENT", "PAUSE", "1400", "ALL")
+    began = time.monotonic()
+    with pytest.raises(ReplyLost):
+        await ledger.reserve("a", 30, 10, "shop", "product")
+    assert time.monotonic() - began < 1.2
+    assert ledger.unconfirmed == 1
+    with pytest.raises(LedgerUnavailable):
+        await ledger.reserve("b", 30, 10, "shop", "product")
+    assert time.monotonic() - began < 1.4
+    own_server.proceed()
+    assert await ledger.delivered(5)
+    assert await accounts(ledger) == (100, 0, 0)
+    assert await ask(ledger, "a", 30) == Code.RESOLVED
+    assert await ask(ledger, "c", 90) == Code.DONE
+
+
+async def test_a_settle_whose_reply_was_lost_is_sent_again_and_charges_once(
+    own_server: RedisServer, server_ledger: Ledger
+) -> None:
+    """The halted server runs the first copy when it goes on, then the second one."""
+    ledger = server_ledger
+    await know(ledger, 100)
+    hold = await reserve(ledger, "a", 30)
+    own_server.stop()
+    ledger.settle(hold, 30)
+    await until(lambda: not ledger.store.up)
+    own_server.proceed()
+    assert await ledger.delivered(5)
+    assert await accounts(ledger) == (70, 0, 30)
+
+
+async def test_a_merely_slow_redis_still_serves(
+    own_server: RedisServer, server_ledger: Ledger
+) -> None:
+    """Half a second is late, not lost."""
+    ledger = server_ledger
+    await know(ledger, 100)
+    own_server.command("CLIENT", "PAUSE", "500", "ALL")
+    assert await ask(ledger, "a", 30) == Code.DONE
+    assert await accounts(ledger) == (100, 30, 0)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_cancelled_reserve_leaves_no_hold(ledger: Ledger, store: Store, turns: int) -> None:
+    """Whenever its caller leaves: before it was sent, on its way, or with the reply at the door."""
+    await know(ledger, 100)
+    call = asyncio.create_task(ledger.reserve("a", 30, 10, "shop", "product"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    call.cancel()
+    admitted = await asyncio.gather(call, return_exceptions=True)
+    assert await ledger.delivered(2)
+    held = 30 if isinstance(admitted[0], Admission) else 0
+    assert await accounts(ledger) == (100, held, 0)
+
+
+async def test_cancelled_calls_leave_the_others_alone(ledger: Ledger) -> None:
+    """Of 60 reserves under way every third is cancelled; the rest are admitted and held."""
+    await know(ledger, 1000)
+    calls = [asyncio.create_task(reserve(ledger, f"c{n}", 2)) for n in range(60)]
+    await asyncio.sleep(0)
+    for call in calls[::3]:
+        call.cancel()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert await ledger.delivered(2)
+    assert sum(isinstance(result, asyncio.CancelledError) for result in results) == 20
+    assert await accounts(ledger) == (1000, 80, 0)
+
+
+async def test_a_script_flush_goes_unnoticed(
+    own_server: RedisServer, server_ledger: Ledger
+) -> None:
+    """A server that forgot the scripts gets their text; each call runs once."""
+    ledger = server_ledger
+    await know(ledger, 100)
+    for _ in range(3):
+        assert own_server.command("SCRIPT", "FLUSH").startswith(b"+OK")
+        holds = await asyncio.gather(*(reserve(ledger, f"{_}{n}", 2) for n in range(10)))
+        assert own_server.command("SCRIPT", "FLUSH").startswith(b"+OK")
+        for hold in holds:
+            ledger.settle(hold, 1)
+        assert await ledger.delivered(2)
+    assert await accounts(ledger) == (70, 0, 30)
+
+
+async def test_a_redis_that_takes_no_writes_admits_nothing_and_loses_nothing(
+    own_server: RedisServer, server_ledger: Ledger
+) -> None:
+    """A replica after a fail-over refuses; resolutions are delivered once it is master again."""
+    ledger = server_ledger
+    await know(ledger, 100)
+    hold = await reserve(ledger, "a", 30)
+    assert own_server.command("REPLICAOF", "127.0.0.1", "1").startswith(b"+OK")
+    with pytest.raises(LedgerUnavailable):
+        await ledger.reserve("b", 30, 10, "shop", "product")
+    ledger.settle(hold, 30)
+    assert not await ledger.delivered(0.05)
+    assert own_server.command("REPLICAOF", "NO", "ONE").startswith(b"+OK")
+    ledger.deliver()
+    assert await ledger.delivered(5)
+    assert await accounts(ledger) == (70, 0, 30)
+
+
+async def test_a_full_redis_admits_nothing_but_still_settles(
+    own_server: RedisServer, server_ledger: Ledger
+) -> None:
+    """Out of memory it refuses new holds before any write; resolutions free what they held."""
+    ledger = server_ledger
+    await know(ledger, 100)
+    holds = [await reserve(ledger, name, 30) for name in "ab"]
+    own_server.command("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(LedgerUnavailable):
+        await ledger.reserve("c", 1, 10, "shop", "product")
+    ledger.settle(holds[0], 30)
+    ledger.release(holds[1])
+    assert await ledger.delivered(5)
+    own_server.command("CONFIG", "SET", "maxmemory", "0")
+    assert await accounts(ledger) == (70, 0, 30)

@@ -1,0 +1,155 @@
+"""Which headers pass, which are the gateway's own, and what it adds."""
+
+from urllib.parse import quote, quote_plus
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.balance import UNKNOWN, Balance
+from gateway.headers import (
+    accepts_gzip,
+    credentials_of,
+    forward_answer_headers,
+    forward_request_headers,
+    own_headers,
+    request_id,
+)
+
+BALANCE = Balance(
+    known=True, tokens=100, held=30, refill_rate=20, flow_micro=0, lump_in_ms=1_001,
+    observed_ms_ago=0, consumed=0,
+)  # fmt: skip
+
+
+def forward(*pairs):
+    return list(forward_request_headers(CIMultiDict(pairs)).items())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
+        "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Host", "Content-Length", "Expect",
+        "Authorization", "X-Api-Key", "X-Service-Name", "AUTHORIZATION", "x-api-KEY",
+    ],
+)  # fmt: skip
+def test_request_headers_that_stay_here(name):
+    """Hop-by-hop headers, the gateway's own and the caller's credentials do not leave."""
+    assert forward((name, "x"), ("X-Kept", "1")) == [("X-Kept", "1")]
+
+
+def test_what_connection_names_stays_here():
+    """Whatever any Connection header names is for this connection only."""
+    pairs = [
+        ("Connection", "close, X-One ,"), ("connection", "x-TWO"), ("X-One", "1"), ("x-two", "2"),
+        ("X-Three", "3"),
+    ]  # fmt: skip
+    assert forward(*pairs) == [("X-Three", "3")]
+    assert list(forward_answer_headers(CIMultiDict(pairs), "key").items()) == [("X-Three", "3")]
+
+
+def test_order_and_duplicates_are_kept():
+    """End-to-end headers keep their order, duplicates their number, all their spelling."""
+    pairs = [("B", "1"), ("A", "2"), ("b", "3"), ("Cookie", "x"), ("Cookie", "y")]
+    assert forward(*pairs) == pairs
+
+
+@pytest.mark.parametrize(
+    ("accept", "gzip"),
+    [
+        ("gzip", True), ("GZIP", True), ("x-gzip", True), ("deflate, gzip;q=1.0, *;q=0.5", True),
+        ("*", True), ("br, *;q=0.1", True), ("gzip;q=0.001", True), ("zstd,gzip , br", True),
+        ("gzip;q=0", False), ("gzip;q=0.000", False), ("gzip ; q = 0", False), ("br", False),
+        ("identity", False), ("", False), ("*;q=0", False), ("gzip;q=0, *", False),
+        ("notgzip", False), ("*;q=0, gzip", True),
+    ],
+)  # fmt: skip
+def test_who_takes_gzip(accept, gzip):
+    """Accept-Encoding is read as RFC 9110 has it, and Keepa is offered no more than gzip."""
+    headers = CIMultiDict({"Accept-Encoding": accept})
+    assert accepts_gzip(headers) is gzip
+    assert forward(("Accept-Encoding", accept)) == [
+        ("Accept-Encoding", "gzip" if gzip else "identity")
+    ]
+
+
+def test_who_does_not_say_takes_plain_text():
+    """Without Accept-Encoding nothing is asked for on the caller's behalf."""
+    assert not accepts_gzip(CIMultiDict())
+    assert forward() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("https://x/?key=my-key", False), ("my-key", False), ("xmy-keyx", False),
+        ("https://x/?key=my%2Dkey", False), ("https://x/?key=%6d%79-key", False),
+        ("https://x/?key=mykey", True), ("100%", True),
+    ],
+)  # fmt: skip
+def test_answer_header_with_the_key_is_left_out(value, shown):
+    """A header of Keepa's that shows the real key, encoded or not, does not pass."""
+    passed = forward_answer_headers(CIMultiDict({"Location": value, "X-Kept": "1"}), "my-key")
+    assert list(passed) == (["Location", "X-Kept"] if shown else ["X-Kept"])
+
+
+@pytest.mark.parametrize("key", ["a+b c/d", "ä&ö"])
+def test_key_with_signs_of_its_own_is_found_in_a_url(key):
+    """A key that has to be encoded in a URL is found there in every usual spelling."""
+    for spelt in (key, quote(key, safe=""), quote_plus(key), quote(key, safe="").lower()):
+        assert not forward_answer_headers(CIMultiDict({"Location": f"/?key={spelt}"}), key)
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ([], []),
+        ([("Authorization", "Bearer abc")], ["abc"]),
+        ([("authorization", "bearer  abc ")], ["abc"]),
+        ([("Authorization", "Basic abc")], []),
+        ([("Authorization", "Bearer")], []),
+        ([("X-Api-Key", "k"), ("Authorization", "Bearer t")], ["t", "k"]),
+        ([("X-Api-Key", "")], []),
+    ],
+)
+def test_credentials_in_headers(headers, found):
+    """Bearer tokens and X-Api-Key are credentials, other schemes are not."""
+    assert list(credentials_of(CIMultiDict(headers))) == found
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("a", True), ("A.b_c-9", True), ("x" * 128, True), ("x" * 129, False), ("", False),
+        ("a b", False), ("a\n", False), ("ä", False), ("a/b", False), ('"', False),
+    ],
+)  # fmt: skip
+def test_request_id_of_the_callers(given, kept):
+    """A caller's id is kept where it is 1 to 128 plain characters."""
+    assert (request_id(CIMultiDict({"X-Request-Id": given})) == given) is kept
+
+
+def test_new_request_ids_differ():
+    """Without an id each call gets a new one, itself one that would be kept."""
+    ids = {request_id(CIMultiDict()) for _ in range(100)}
+    assert len(ids) == 100
+    assert all(request_id(CIMultiDict({"X-Request-Id": new})) == new for new in ids)
+
+
+@pytest.mark.parametrize(("floor", "left"), [(10, 60), (70, 0), (90, 0), (-50, 120)])
+def test_rate_limit_headers(floor, left):
+    """RateLimit tells what is available above the floor, and whole seconds to the lump."""
+    assert own_headers("id", 5, BALANCE, floor) == {
+        "X-Request-Id": "id",
+        "X-Keepa-Gateway-Reserved": "5",
+        "RateLimit-Policy": '"keepa";q=1200;w=3600',
+        "RateLimit": f'"keepa";r={left};t=2',
+    }
+
+
+def test_unknown_balance_is_not_told():
+    """Without a balance there are no RateLimit headers."""
+    assert own_headers("id", 0, UNKNOWN, 10) == {
+        "X-Request-Id": "id",
+        "X-Keepa-Gateway-Reserved": "0",
+    }

@@ -1,0 +1,243 @@
+"""Settings: what is allowed, what a bad value is told, and that no secret shows."""
+
+import os
+
+import pytest
+
+from gateway.errors import BadSetting
+from gateway.settings import Settings, read_settings
+
+KEY = "realkey0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijk"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_from_outside(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.lower() in Settings.model_fields:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("KEEPA_API_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(monkeypatch, **environment):
+    """Return the one line that a bad environment is told."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name.upper(), value)
+    with pytest.raises(BadSetting) as caught:
+        read_settings()
+    line = str(caught.value)
+    assert "\n" not in line
+    assert KEY not in line
+    return line
+
+
+DEFAULTS = {
+    "keepa_base_url": "https://api.keepa.com", "host": "127.0.0.1", "port": 8080,
+    "min_balance_threshold": 10, "safety_buffer": 20, "endpoint_costs": {},
+    "balance_max_age_seconds": 60, "rate_limit_per_minute": 20, "rate_limit_burst": 200,
+    "max_concurrency": 100, "max_queue": 2000, "upstream_timeout_seconds": 120,
+    "hold_seconds": 150, "service_keys": {}, "allow_anonymous": False, "drain_seconds": 2,
+    "log_level": "INFO", "log_format": "json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
+def test_defaults_are_those_of_the_contract(name, value):
+    """Where nothing is set a setting has the contract's default."""
+    assert getattr(read_settings(), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("PORT", "http", "integer"), ("PORT", "-1", "0"), ("PORT", "65536", "65535"),
+        ("PORT", "80.5", "integer"), ("MIN_BALANCE_THRESHOLD", "ten", "integer"),
+        ("MIN_BALANCE_THRESHOLD", "1e1", "integer"), ("SAFETY_BUFFER", "", None),
+        ("SAFETY_BUFFER", "x", "integer"), ("RATE_LIMIT_PER_MINUTE", "-1", "0"),
+        ("RATE_LIMIT_BURST", "-1", "1"), ("MAX_CONCURRENCY", "0", "1"), ("MAX_QUEUE", "-1", "0"),
+        ("UPSTREAM_TIMEOUT_SECONDS", "0", "1"), ("UPSTREAM_TIMEOUT_SECONDS", "soon", "number"),
+        ("UPSTREAM_TIMEOUT_SECONDS", "nan", ""), ("UPSTREAM_TIMEOUT_SECONDS", "inf", ""),
+        ("BALANCE_MAX_AGE_SECONDS", "0", "1"), ("BALANCE_MAX_AGE_SECONDS", "-5", "1"),
+        ("RESERVATION_TTL_SECONDS", "x", "number"), ("DRAIN_SECONDS", "-1", "0"),
+        ("ALLOW_ANONYMOUS", "perhaps", "bool"), ("LOG_LEVEL", "LOUD", "DEBUG"),
+        ("LOG_FORMAT", "xml", "json"), ("ACCOUNT", "a b", "A-Z"), ("ACCOUNT", "{x}", "A-Z"),
+        ("ACCOUNT", "x" * 65, "64"),
+        ("KEEPA_BASE_URL", "api.keepa.com", "http"), ("KEEPA_BASE_URL", "ftp://x", "http"),
+        ("KEEPA_BASE_URL", "https://", "http"), ("KEEPA_BASE_URL", "http://x:port", "http"),
+        ("KEEPA_BASE_URL", "https://api.keepa.com/?key=1", "without query"),
+        ("KEEPA_BASE_URL", "https://[::1", "http"),
+        ("ENDPOINT_COSTS", "deal=5", "JSON"), ("ENDPOINT_COSTS", "[5]", "JSON"),
+        ("ENDPOINT_COSTS", '{"deal": -1}', "JSON"), ("ENDPOINT_COSTS", '{"deal": 1.5}', "JSON"),
+        ("ENDPOINT_COSTS", '{"deal": true}', "JSON"), ("ENDPOINT_COSTS", '{"deal": "5"}', "JSON"),
+        ("ENDPOINT_COSTS", '{"de al": 5}', "JSON"), ("ENDPOINT_COSTS", "[" * 100_000, "JSON"),
+        ("ENDPOINT_COSTS", '{"deal": null}', "JSON"),
+    ],
+)  # fmt: skip
+def test_bad_value_is_one_line_that_names_the_variable(monkeypatch, name, value, allowed):
+    """A bad value is told in one line: the variable, the value, and what is allowed."""
+    if allowed is None:
+        monkeypatch.setenv(name, value)
+        assert read_settings().safety_buffer == 20
+        return
+    line = refused(monkeypatch, **{name: value})
+    assert line.startswith(f"{name}={value[:60]}")
+    assert allowed.lower() in line.lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "http://user:hunter2@x"), ("REDIS_URL", "hunter2"),
+        ("REDIS_URL", "redis://:hunter2@x:port/0"), ("REDIS_URL", "redis://:hunter2@x/notanumber"),
+        ("REDIS_URL", "redis://:hunter2@"),
+        ("SERVICE_KEYS", "hunter2"), ("SERVICE_KEYS", "pricing:"), ("SERVICE_KEYS", ":hunter2"),
+        ("SERVICE_KEYS", "Pricing:hunter2"), ("SERVICE_KEYS", "a:hunter2,a:other"),
+        ("SERVICE_KEYS", "a:hunter2,b:hunter2"), ("SERVICE_KEYS", "anonymous:hunter2"),
+        ("SERVICE_KEYS", "other:hunter2"), ("SERVICE_KEYS", f"{'x' * 41}:hunter2"),
+        ("SERVICE_KEYS", "a b:hunter2"), ("SERVICE_KEYS", f"a:hunter2,b:{KEY}"),
+        ("KEEPA_BASE_URL", "https://user:hunter2@api.keepa.com"),
+    ],
+)  # fmt: skip
+def test_bad_secret_is_masked(monkeypatch, name, value):
+    """A bad value that is a secret, or may hold one, is told without it."""
+    line = refused(monkeypatch, **{name: value})
+    assert line.startswith(f"{name}=***")
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("key", [None, "", "   "])
+def test_key_is_required(monkeypatch, key):
+    """Without a key the start stops, but for the simulator."""
+    monkeypatch.delenv("KEEPA_API_KEY")
+    environment = {} if key is None else {"KEEPA_API_KEY": key}
+    assert refused(monkeypatch, **environment).startswith("KEEPA_API_KEY")
+    monkeypatch.setenv("KEEPA_BASE_URL", "simulator")
+    assert read_settings().simulated
+
+
+@pytest.mark.parametrize("ttl", ["119", "120"])
+def test_hold_must_outlive_the_call(monkeypatch, ttl):
+    """A hold as short as the upstream time-out, or shorter, is refused."""
+    line = refused(monkeypatch, reservation_ttl_seconds=ttl)
+    assert line.startswith(f"RESERVATION_TTL_SECONDS={ttl}")
+    assert "UPSTREAM_TIMEOUT_SECONDS=120" in line
+
+
+def test_hold_follows_the_time_out(monkeypatch):
+    """Where it is not set, a hold lives 30 seconds longer than a call may take."""
+    monkeypatch.setenv("UPSTREAM_TIMEOUT_SECONDS", "200")
+    assert read_settings().hold_seconds == 230
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.example", ""])
+def test_open_door_needs_keys_or_a_word(monkeypatch, host):
+    """A host others can reach needs SERVICE_KEYS or ALLOW_ANONYMOUS."""
+    if not host:
+        monkeypatch.setenv("HOST", host)
+        assert read_settings().host == "127.0.0.1"
+        return
+    line = refused(monkeypatch, host=host)
+    assert line.startswith(f"HOST={host}")
+    assert "SERVICE_KEYS" in line
+    assert "ALLOW_ANONYMOUS" in line
+    monkeypatch.setenv("ALLOW_ANONYMOUS", "true")
+    assert read_settings().host == host
+    monkeypatch.delenv("ALLOW_ANONYMOUS")
+    monkeypatch.setenv("SERVICE_KEYS", "a:secret")
+    assert read_settings().host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_loopback_is_open_to_all_on_it(monkeypatch, host):
+    """On a loopback address anybody on the machine may call."""
+    monkeypatch.setenv("HOST", host)
+    assert read_settings().host == host
+
+
+@pytest.mark.parametrize("floor", ["-200", "0", "1000000"])
+def test_floor_may_be_any_whole_number(monkeypatch, floor):
+    """The floor may be negative, a deliberate deficit."""
+    monkeypatch.setenv("MIN_BALANCE_THRESHOLD", floor)
+    assert read_settings().min_balance_threshold == int(floor)
+
+
+def test_costs_are_read(monkeypatch):
+    """ENDPOINT_COSTS is JSON, and `deals` is the `deal` endpoint."""
+    monkeypatch.setenv("ENDPOINT_COSTS", '{"deals": 7, "product": 0, "new-one": 3}')
+    assert read_settings().endpoint_costs == {"deal": 7, "product": 0, "new-one": 3}
+
+
+def test_service_keys_are_read(monkeypatch):
+    """SERVICE_KEYS is name:secret pairs; a secret may have colons, blanks around pairs are none."""
+    monkeypatch.setenv("SERVICE_KEYS", " pricing:a:b , research:s3cret ,")
+    keys = read_settings().service_keys
+    assert {name: key.get_secret_value() for name, key in keys.items()} == {
+        "pricing": "a:b",
+        "research": "s3cret",
+    }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost", "redis://:pw@h:6379/0", "rediss://h:6380/1", "unix:///run/redis.sock",
+        "valkey://h:6379", "redis://user:pw@[::1]:6379/0",
+    ],
+)  # fmt: skip
+def test_redis_urls_are_taken(monkeypatch, url):
+    """Each URL scheme that this version knows is taken."""
+    monkeypatch.setenv("REDIS_URL", url)
+    assert read_settings().redis_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("url", ["https://api.keepa.com/", "http://127.0.0.1:8090/base/"])
+def test_base_url_has_no_slash_at_its_end(monkeypatch, url):
+    """A slash at the end of KEEPA_BASE_URL is no part of it."""
+    monkeypatch.setenv("KEEPA_BASE_URL", url)
+    assert read_settings().keepa_base_url == url.rstrip("/")
+
+
+def test_env_file_is_read_and_the_environment_wins(monkeypatch, tmp_path):
+    """A `.env` file in the working folder counts, the environment counts more."""
+    (tmp_path / ".env").write_text("PORT=9001\nSAFETY_BUFFER=77\nUNRELATED=1\n")
+    monkeypatch.setenv("PORT", "9002")
+    settings = read_settings()
+    assert (settings.port, settings.safety_buffer) == (9002, 77)
+
+
+def test_bad_value_in_the_env_file_is_named_too(tmp_path):
+    """A bad value in `.env` is told as one of the environment is; so is a file that is no text."""
+    (tmp_path / ".env").write_text("PORT=nope\n")
+    with pytest.raises(BadSetting, match="PORT=nope"):
+        read_settings()
+    (tmp_path / ".env").write_bytes(b"\xff\xfe\x00PORT")
+    with pytest.raises(BadSetting, match=r"\.env"):
+        read_settings()
+
+
+def test_account_is_a_digest_of_the_key(monkeypatch):
+    """The ledger's name in Redis tells nothing of the key, and follows it."""
+    name = read_settings().account_name
+    assert len(name) == 16
+    assert name not in KEY
+    monkeypatch.setenv("KEEPA_API_KEY", KEY + "x")
+    assert read_settings().account_name != name
+    monkeypatch.setenv("ACCOUNT", "shop-1")
+    assert read_settings().account_name == "shop-1"
+
+
+def test_secrets_show_nowhere(monkeypatch):
+    """Neither repr nor a dump of the settings shows a secret; `secrets` lists them all."""
+    monkeypatch.setenv("REDIS_URL", "redis://:pass-of-redis@h/0")
+    monkeypatch.setenv("SERVICE_KEYS", "a:secret-a,b:secret-b")
+    monkeypatch.setenv("ADMIN_TOKEN", "admin-token")
+    settings = read_settings()
+    secrets = {KEY, "pass-of-redis", "secret-a", "secret-b", "admin-token"}
+    assert set(settings.secrets) == secrets
+    for text in (repr(settings), str(settings), str(settings.model_dump())):
+        assert not [secret for secret in secrets if secret in text]
+
+
+def test_every_setting_says_what_it_means():
+    """Every field has its meaning with it."""
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
