@@ -23,6 +23,7 @@ from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Rules, Store
 from gateway.metrics import Metrics
 from gateway.observer import Observer
 from gateway.proxy import Limits, Proxy
+from gateway.reports import Reports
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
@@ -88,7 +89,7 @@ async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
         observer=observer,
         upstream=upstream,
         slots=Slots(settings.max_concurrency, settings.max_queue),
-        metrics=metrics,
+        reports=Reports(metrics),
         executor=executor,
         limits=Limits(
             settings.min_balance_threshold,
@@ -144,7 +145,6 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         )
         host, port = listener.sockets[0].getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        _settle_memory()
         _log.info("listening", url=url, version=__version__)
         try:
             yield url
@@ -157,7 +157,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             _log.info("stopped")
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """Have the garbage collector look less often, and not at what lives as long as the process.
 
     Calls in flight are thousands of young objects, nearly all of which go without its help: looking

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from gateway import __version__
-from gateway.app import check_setup, serving
+from gateway.app import check_setup, serving, settle_memory
 from gateway.errors import BadSetting
 from gateway.log import set_up_logging
 from gateway.settings import Settings, read_settings
@@ -66,6 +66,7 @@ def _serve(_: argparse.Namespace) -> int:
 async def _until_told(settings: Settings) -> None:
     stop = _stop_signal()
     async with serving(settings):
+        settle_memory()
         await stop.wait()
 
 

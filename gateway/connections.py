@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
+from ipaddress import ip_address
 from typing import NamedTuple, cast
 
 import aiohttp
@@ -83,6 +84,9 @@ class Connections:
         self._port = url.port or (443 if url.scheme == "https" else 80)
         self._prefix = url.raw_path.rstrip("/")
         self._host_header = url.host_port_subcomponent or ""
+        # Only a name has addresses to choose among. (On Python 3.11 such a connect, when it is
+        # cancelled, leaves its socket to the garbage collector.)
+        self._eyeballs_delay = None if _is_address(self._host) else 0.25
         self._tls: ssl.SSLContext | None = None
         if url.scheme == "https":
             self._tls = ssl.create_default_context()
@@ -168,12 +172,20 @@ class Connections:
                     self._port,
                     ssl=self._tls,
                     server_hostname=self._host if self._tls else None,
-                    happy_eyeballs_delay=0.25,
+                    happy_eyeballs_delay=self._eyeballs_delay,
                 )
         except (OSError, ssl.CertificateError, UnicodeError) as error:  # TimeoutError is an OSError
             # The class is all that may be told: its text has the address.
             raise NoConnection(type(error).__name__) from None
         return connection
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def _write(connection: ResponseHandler, head: bytes, body: bytes) -> None:

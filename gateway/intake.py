@@ -5,7 +5,7 @@ import re
 import zlib
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
 from gateway.costs import CostTable, Price
@@ -110,7 +110,8 @@ async def _read_body(request: Request) -> tuple[bytes, bytes]:
     """Return the body as it came, and as it reads."""
     if (request.content_length or 0) > MAX_BODY:
         raise TooLarge
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    expects = request.headers.get("Expect", "").lower() == "100-continue"
+    if expects and request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         async with asyncio.timeout(_BODY_SECONDS):

@@ -1,5 +1,6 @@
 """What Prometheus scrapes. Labels come from small closed sets: never an ASIN, a key or a URL."""
 
+import math
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -9,6 +10,14 @@ from gateway.balance import Balance, Events
 
 _PREFIX = "keepa_gateway"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
+_OF_THE_BALANCE = (
+    "tokens_remaining",
+    "tokens_reserved",
+    "tokens_available",
+    "tokens_capacity",
+    "refill_tokens_per_minute",
+    "balance_age_seconds",
+)
 _TOKENS = (-1000, -100, -10, -1, 0, 1, 2, 5, 10, 20, 50, 100, 500, 1000)
 
 
@@ -58,6 +67,9 @@ class Metrics:
                 ("store_up", "Whether the ledger's store answers"),
             )
         }
+        for name in _OF_THE_BALANCE:
+            # Not 0: an unknown balance is no empty bucket, and no alert may take it for one.
+            self._gauges[name].set(math.nan)
         self._gauges["tokens_floor"].set(floor)
         self._gauges["tokens_safety_buffer"].set(safety_buffer)
         for direction in ("spent", "back"):
@@ -116,14 +128,15 @@ class Metrics:
         self._gauges["store_up"].set(balance is not None)
         if balance is None or not balance.known:
             return
-        for name, value in (
-            ("tokens_remaining", balance.tokens),
-            ("tokens_reserved", balance.held),
-            ("tokens_available", balance.available),
-            ("tokens_capacity", balance.capacity),
-            ("refill_tokens_per_minute", balance.gain),
-            ("balance_age_seconds", balance.observed_ms_ago / 1000),
-        ):
+        values = (
+            balance.tokens,
+            balance.held,
+            balance.available,
+            balance.capacity,
+            balance.gain,
+            balance.observed_ms_ago / 1000,
+        )
+        for name, value in zip(_OF_THE_BALANCE, values, strict=True):
             self._gauges[name].set(value)
 
     def expose(self) -> bytes:

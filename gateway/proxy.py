@@ -19,6 +19,8 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from gateway.answers import refuse, tell_balance
+from gateway.balance import Balance
+from gateway.carriage import Carriage
 from gateway.credentials import RealKey
 from gateway.door import Request, cancel_if_left, carry_on
 from gateway.envelope import Envelope
@@ -35,10 +37,9 @@ from gateway.errors import (
 from gateway.headers import forward_answer_headers, own_headers, request_id
 from gateway.intake import Call, Intake
 from gateway.ledger import Admission, Code, Hold, Ledger
-from gateway.log import log_call
-from gateway.metrics import Metrics
 from gateway.observer import PATIENCE_SECONDS, Observer, read_observation
 from gateway.relay import Relay
+from gateway.reports import Reports
 from gateway.upstream import NotSent, Slots, Upstream
 
 _log: Any = structlog.get_logger(__name__)
@@ -54,26 +55,6 @@ class Limits:
     hold_seconds: float
 
 
-@dataclass(slots=True)
-class Carriage:
-    """One admitted call under way, and what became of it."""
-
-    call: Call
-    hold: Hold
-    facts: RefusedCall
-    dispatched: bool = False
-    """From here on Keepa may charge: the call is carried to its end, whoever leaves."""
-    relay: Relay | None = None
-    """There once the answer's head is."""
-    head_seconds: float = 0.0
-    seen_at: float = 0.0
-    is_picture: bool = False
-    outcome: str = ""
-    """`settled`, `released` or `doubt`; empty: not resolved yet."""
-    consumed: int | None = None
-    status: int = 0
-
-
 class Proxy:
     """Forwards calls that fit the budget."""
 
@@ -85,7 +66,7 @@ class Proxy:
         observer: Observer,
         upstream: Upstream,
         slots: Slots,
-        metrics: Metrics,
+        reports: Reports,
         executor: Executor,
         limits: Limits,
         real_key: RealKey,
@@ -95,7 +76,7 @@ class Proxy:
         self._observer = observer
         self._upstream = upstream
         self._slots = slots
-        self._metrics = metrics
+        self._reports = reports
         self._executor = executor
         self._limits = limits
         self._real_key = real_key
@@ -111,7 +92,7 @@ class Proxy:
         try:
             call = await self._intake.read(request, facts)
             if call.price.endpoint == "token":
-                return await self._tell_balance(request, call, facts, began_at)
+                return await self._tell_balance(request, facts, began_at)
             # Before it takes tokens and a request slot, which a refused call leaves to others.
             self._slots.check()
             hold = await self._reserve(call, facts)
@@ -125,7 +106,7 @@ class Proxy:
             await asyncio.wait([task for task in self._under_way if task])
 
     async def _tell_balance(
-        self, request: Request, call: Call, facts: RefusedCall, began_at: float
+        self, request: Request, facts: RefusedCall, began_at: float
     ) -> web.StreamResponse:
         """Answer `/token` from the ledger; Keepa is asked only where the ledger does not know."""
         if not await self._ledger.is_fresh():
@@ -134,10 +115,7 @@ class Proxy:
             except BalanceUnknown:
                 if not self._observer.knows:
                     raise
-        self._metrics.answered(call.service, call.price.endpoint)
-        log_call(
-            **_facts_of(facts, began_at), reserved=0, consumed=0, outcome="answered", status=200
-        )
+        self._reports.answered(facts, began_at)
         return tell_balance(request, self._ledger.latest, facts.request_id, self._limits.floor)
 
     async def _reserve(self, call: Call, facts: RefusedCall) -> Hold:
@@ -155,10 +133,7 @@ class Proxy:
             if admission.hold:
                 return admission.hold
             if admission.code != Code.UNKNOWN:
-                available = admission.balance.available
-                # Keepa runs nothing from 0 down, however low the floor.
-                spendable = available - self._limits.floor if available > 0 else -1
-                facts.max_items_now = call.price.items_within(spendable)
+                facts.max_items_now = self._items_within(call, admission.balance)
                 raise _refusal_of(admission)
             patience = deadline - time.monotonic()
             if 0 < (admission.wait_ms or 0) <= patience * 1000:
@@ -167,6 +142,12 @@ class Proxy:
                 await asyncio.sleep((admission.wait_ms or 0) / 1000)
             else:
                 await self._observer.become_known(patience)
+
+    def _items_within(self, call: Call, balance: Balance) -> int | None:
+        """Return how many of the call's items would fit now; None: it has none."""
+        # Keepa runs nothing from 0 down, however low the floor.
+        spendable = balance.available - self._limits.floor if balance.available > 0 else -1
+        return call.price.items_within(spendable)
 
     async def _forward(
         self, request: Request, carriage: Carriage, began_at: float
@@ -184,7 +165,7 @@ class Proxy:
             return self._explain(request, carriage, failure)
         finally:
             self._resolve(carriage, Envelope(), whole=False)
-            self._report(carriage, began_at)
+            self._reports.forwarded(carriage, began_at)
             self._under_way.discard(task)
 
     async def _dispatch(self, request: Request, carriage: Carriage) -> Relay:
@@ -243,7 +224,6 @@ class Proxy:
         carriage.outcome = "settled"
         carriage.consumed = consumed
         self._ledger.settle(hold, consumed, read_observation(envelope, carriage.seen_at))
-        self._metrics.consumed(hold.service, hold.endpoint, hold.tokens, consumed)
 
     def _explain(
         self, request: Request, carriage: Carriage, failure: Refusal | TimeoutError
@@ -256,8 +236,10 @@ class Proxy:
         else:
             refusal = UpstreamTimeout() if carriage.dispatched else Overloaded()
         carriage.status = refusal.status
+        facts = carriage.facts
+        facts.max_items_now = self._items_within(carriage.call, facts.balance)
         reserved = carriage.hold.tokens if carriage.dispatched else 0
-        return refuse(request, refusal, carriage.facts, reserved)
+        return refuse(request, refusal, facts, reserved)
 
     def _refuse(
         self, request: Request, refusal: Refusal, facts: RefusedCall, began_at: float
@@ -266,40 +248,8 @@ class Proxy:
             latest = self._ledger.latest
             is_current = latest.known and isinstance(refusal, Overloaded)
             facts.balance = latest._replace(known=is_current)
-        self._metrics.refused(facts.service, facts.endpoint, refusal.reason)
-        log_call(
-            **_facts_of(facts, began_at),
-            reserved=0,
-            outcome="refused",
-            reason=refusal.reason,
-            status=refusal.status,
-        )
+        self._reports.refused(facts, refusal, began_at)
         return refuse(request, refusal, facts)
-
-    def _report(self, carriage: Carriage, began_at: float) -> None:
-        relay = carriage.relay
-        upstream_seconds = carriage.head_seconds + (relay.waited_seconds if relay else 0.0)
-        added_seconds = max(0.0, time.monotonic() - began_at - upstream_seconds)
-        hold = carriage.hold
-        self._metrics.called(
-            hold.service,
-            hold.endpoint,
-            carriage.outcome,
-            upstream_seconds=upstream_seconds,
-            added_seconds=added_seconds,
-        )
-        log_call(
-            service=hold.service,
-            endpoint=hold.endpoint,
-            reserved=hold.tokens,
-            consumed=carriage.consumed,
-            outcome=carriage.outcome,
-            status=carriage.status,
-            caller_left=relay.caller_left if relay else False,
-            upstream_ms=round(upstream_seconds * 1000, 1),
-            added_ms=round(added_seconds * 1000, 1),
-            request_id=carriage.facts.request_id,
-        )
 
 
 def _refusal_of(admission: Admission) -> Refusal:
@@ -315,13 +265,3 @@ def _refusal_of(admission: Admission) -> Refusal:
 def _is_picture(headers: MultiMapping[str]) -> bool:
     """`/graphimage` answers with a PNG, which has no room for token fields."""
     return headers.get("Content-Type", "").lower().startswith("image/")
-
-
-def _facts_of(facts: RefusedCall, began_at: float) -> dict[str, object]:
-    return {
-        "service": facts.service,
-        "endpoint": facts.endpoint,
-        "required": facts.required_tokens,
-        "added_ms": round((time.monotonic() - began_at) * 1000, 1),
-        "request_id": facts.request_id,
-    }

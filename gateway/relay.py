@@ -5,6 +5,7 @@ import time
 import zlib
 from collections.abc import Coroutine
 from concurrent.futures import Executor
+from contextlib import suppress
 from http import HTTPStatus
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Protocol
@@ -79,6 +80,8 @@ class Relay:
         self._told = told
         try:
             first = await self._read()
+            if self._answer.status >= HTTPStatus.BAD_REQUEST:
+                first += await self._read_on(len(first))
             if self._answer.content.at_eof() and len(first) <= _SMALL:
                 return await self._send_whole(first)
             return await self._stream(first)
@@ -157,6 +160,15 @@ class Relay:
             return rest
         finally:
             self.waited_seconds += time.monotonic() - waiting_since
+
+    async def _read_on(self, size: int) -> bytes:
+        """Return the rest of an error page, unless it is a large one: it is looked at whole."""
+        rest = b""
+        # A body that is cut is cut again where it is streamed.
+        with suppress(aiohttp.ClientError):
+            while not self._answer.content.at_eof() and size + len(rest) <= _SMALL:
+                rest += await self._read()
+        return rest
 
     async def _begin(self, response: web.StreamResponse) -> None:
         self.response = response

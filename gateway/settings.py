@@ -80,7 +80,10 @@ class Settings(BaseSettings):
         20, ge=0, le=1_000_000, description="request rate that all callers share; 0: off"
     )
     rate_limit_burst: int = Field(
-        200, ge=1, le=1_000_000, description="requests that may come at once after quiet time"
+        200,
+        ge=0,
+        le=1_000_000,
+        description="requests that may come at once after quiet time; 0: no request rate",
     )
     max_concurrency: int = Field(
         100, ge=1, le=10_000, description="calls to Keepa in flight, per gateway"

@@ -1,9 +1,13 @@
 """The account's tokens, in Redis, changed only by atomic scripts."""
 
-from gateway.ledger.ledger import (
+from gateway.ledger.embedded import EmbeddedStore
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.redis_store import RedisStore
+from gateway.ledger.replies import Code, Reply
+from gateway.ledger.store import Store
+from gateway.ledger.values import (
     Admission,
     Hold,
-    Ledger,
     Listener,
     Look,
     Observation,
@@ -11,8 +15,6 @@ from gateway.ledger.ledger import (
     Turn,
     Usage,
 )
-from gateway.ledger.replies import Code, Reply
-from gateway.ledger.store import EmbeddedStore, RedisStore, Store
 
 __all__ = [
     "Admission",

@@ -8,119 +8,33 @@ back when the store was emptied.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import structlog
 
-from gateway.balance import UNKNOWN, Balance, Events
+from gateway.balance import UNKNOWN, Balance
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import scripts
 from gateway.ledger.replies import Code, Reply, read_reply
 from gateway.ledger.scripts import Script, name_keys
 from gateway.ledger.store import Arguments, ReplyLost, Store
+from gateway.ledger.values import (
+    Admission,
+    Hold,
+    Listener,
+    Look,
+    Observation,
+    Rules,
+    Turn,
+    Usage,
+)
 
 _log = structlog.get_logger(__name__)
 
 _US = 1_000_000
 # One gateway's turn to refresh the balance; another takes over when it died with it.
 _TURN_US = 2 * _US
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the ledger needs of the settings. Times in seconds."""
-
-    hold_seconds: float
-    rate_per_minute: int
-    rate_burst: int
-    fresh_seconds: float
-    """An older observation is refreshed."""
-    stale_seconds: float
-    """An older observation is no ground to spend on."""
-
-
-class Observation(NamedTuple):
-    """What one answer of Keepa's says of the bucket."""
-
-    tokens_left: int
-    refill_in_ms: int
-    refill_rate: int
-    flow_micro: int
-    seen_at: float
-    """When its headers came, on this process' monotonic clock."""
-
-    def arguments(self) -> tuple[int, ...]:
-        """ARGV of `read_observation`; the age is of the moment of writing."""
-        age_us = int((time.monotonic() - self.seen_at) * _US)
-        return (
-            self.tokens_left,
-            self.refill_in_ms,
-            self.refill_rate,
-            self.flow_micro,
-            max(0, age_us),
-        )
-
-
-class Hold(NamedTuple):
-    """A live reservation of this gateway."""
-
-    id: str
-    tokens: int
-    service: str
-    endpoint: str
-    epoch: int
-    consumed_then: int
-    """C when it was reserved: goes with its answer's observation."""
-    began_at: float
-    """Monotonic, before the reserve was sent: never later than the store's own start."""
-
-
-class Admission(NamedTuple):
-    """What `reserve` said. `hold` is there where `code` is DONE."""
-
-    code: int
-    balance: Balance
-    hold: Hold | None
-    wait_ms: int | None
-    """Until the call may fit; None: never."""
-
-
-class Turn(NamedTuple):
-    """What `claim` said: whether to ask Keepa for the balance now, and what to observe it with."""
-
-    code: int
-    balance: Balance
-    epoch: int
-    learning_ms: int
-    ends_at: float
-    """Monotonic seconds; another gateway may take its turn then."""
-
-
-class Usage(NamedTuple):
-    """One service's tallies since the store was empty."""
-
-    used: int
-    denied: int
-    reserved: int
-
-
-class Look(NamedTuple):
-    """The account at a glance."""
-
-    balance: Balance
-    used: int
-    requests: int
-    live_holds: int
-    services: dict[str, Usage]
-
-
-class Listener(Protocol):
-    """Hears of every reply; the metrics do."""
-
-    def replied(self, script: str, seconds: float, events: Events) -> None:
-        """One transition ran."""
 
 
 class Ledger:
@@ -133,7 +47,8 @@ class Ledger:
         self._rules = rules
         self._listener = listener
         self._hold_us = int(rules.hold_seconds * _US)
-        self._slot_us = 60 * _US // rules.rate_per_minute if rules.rate_per_minute else 0
+        has_rate = rules.rate_per_minute and rules.rate_burst
+        self._slot_us = 60 * _US // rules.rate_per_minute if has_rate else 0
         self._epoch = 0
         # In doubt or in flight: what a new epoch has to learn of.
         self._live: dict[str, Hold] = {}
@@ -198,7 +113,7 @@ class Ledger:
         def arguments() -> Sequence[str | int]:
             if observation is None:
                 return (*head, 0)
-            return (*head, 1, *observation.arguments())
+            return (*head, 1, *observation.arguments(time.monotonic()))
 
         self._resolve(hold.id, scripts.SETTLE, arguments)
 
@@ -256,7 +171,7 @@ class Ledger:
         """Weigh a `/token` answer; return the milliseconds until calls are admitted."""
         reply = await self._run(
             scripts.OBSERVE,
-            lambda: (turn.epoch, turn.balance.consumed, *observation.arguments()),
+            lambda: (turn.epoch, turn.balance.consumed, *observation.arguments(time.monotonic())),
         )
         return -(-int(reply.extra[0]) // 1000)
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 
-from gateway.app import serving
+from gateway.app import serving, settle_memory
 from gateway.log import set_up_logging
 from gateway.settings import read_settings
 
@@ -16,6 +16,7 @@ async def main() -> None:
     sys.stdout = open(os.devnull, "w")  # noqa: ASYNC230, PTH123, SIM115 - open for the whole life
     set_up_logging(settings.log_level, settings.log_format, settings.secrets)
     async with serving(settings) as url:
+        settle_memory()
         print(url, file=url_out, flush=True)
         await asyncio.Event().wait()
 

@@ -1,0 +1,66 @@
+"""What is told of each call when it has ended: one log line, and the counts."""
+
+import time
+
+from gateway.carriage import Carriage
+from gateway.errors import Refusal, RefusedCall
+from gateway.log import log_call
+from gateway.metrics import Metrics
+
+
+class Reports:
+    """Tells of calls. `began_at` is when their request came, monotonic seconds."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def forwarded(self, carriage: Carriage, began_at: float) -> None:
+        """Tell of a call that was admitted."""
+        upstream_seconds = carriage.upstream_seconds
+        added_seconds = max(0.0, time.monotonic() - began_at - upstream_seconds)
+        hold = carriage.hold
+        self._metrics.called(
+            hold.service,
+            hold.endpoint,
+            carriage.outcome,
+            upstream_seconds=upstream_seconds,
+            added_seconds=added_seconds,
+        )
+        if carriage.consumed is not None:
+            self._metrics.consumed(hold.service, hold.endpoint, hold.tokens, carriage.consumed)
+        log_call(
+            service=hold.service,
+            endpoint=hold.endpoint,
+            reserved=hold.tokens,
+            consumed=carriage.consumed,
+            outcome=carriage.outcome,
+            status=carriage.status,
+            caller_left=carriage.relay is not None and carriage.relay.caller_left,
+            upstream_ms=round(upstream_seconds * 1000, 1),
+            added_ms=round(added_seconds * 1000, 1),
+            request_id=carriage.facts.request_id,
+        )
+
+    def answered(self, facts: RefusedCall, began_at: float) -> None:
+        """Tell of a call that the ledger answered."""
+        self._metrics.answered(facts.service, facts.endpoint)
+        _log_own(facts, began_at, outcome="answered", status=200)
+
+    def refused(self, facts: RefusedCall, refusal: Refusal, began_at: float) -> None:
+        """Tell of a call that never got as far as a hold."""
+        self._metrics.refused(facts.service, facts.endpoint, refusal.reason)
+        _log_own(facts, began_at, outcome="refused", reason=refusal.reason, status=refusal.status)
+
+
+def _log_own(facts: RefusedCall, began_at: float, **ending: object) -> None:
+    log_call(
+        service=facts.service,
+        endpoint=facts.endpoint,
+        required=facts.required_tokens,
+        reserved=0,
+        consumed=0,
+        **ending,
+        upstream_ms=0.0,
+        added_ms=round((time.monotonic() - began_at) * 1000, 1),
+        request_id=facts.request_id,
+    )
