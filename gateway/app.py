@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from gateway import __version__, tasks
 from gateway.costs import CostTable
 from gateway.credentials import RealKey
-from gateway.door import make_request, open_doors
+from gateway.door import open_doors, request_maker
 from gateway.envelope import read_envelope
 from gateway.errors import Refusal
 from gateway.intake import Intake
@@ -135,8 +135,8 @@ async def _in_background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None
 async def serving(settings: Settings) -> AsyncIterator[str]:
     """Listen; yield the gateway's own URL; at the end drain, then let calls in flight finish."""
     async with _upstream_of(settings) as base_url, running(settings, base_url) as site:
-        # Requests are what make_request makes; the stub knows aiohttp's own only.
-        server = web.Server(site.answer, request_factory=make_request)  # type: ignore[arg-type]
+        # Requests are what request_maker makes; the stub knows aiohttp's own only.
+        server = web.Server(site.answer, request_factory=request_maker())  # type: ignore[arg-type]
         # Time for the slowest call: its own deadline ends it, not ours.
         runner = web.ServerRunner(server, shutdown_timeout=settings.upstream_timeout_seconds + 5)
         await runner.setup()

@@ -1,7 +1,7 @@
 """The `key` parameter: the caller's taken out, the real one put in, every other byte left alone."""
 
 from itertools import product
-from typing import AnyStr
+from typing import AnyStr, Generic, NamedTuple
 from urllib.parse import quote, quote_plus, unquote_plus
 
 from gateway.errors import BadRequest
@@ -10,6 +10,21 @@ from gateway.errors import BadRequest
 _SPELLINGS = tuple(
     "".join(letters) for letters in product(("k", "%6b", "%6B"), ("e", "%65"), ("y", "%79"))
 )
+
+
+class _Signs(NamedTuple, Generic[AnyStr]):
+    """What is searched for, as text or as bytes."""
+
+    ampersand: AnyStr
+    equals: AnyStr
+    start_of_value: AnyStr
+    percents: tuple[AnyStr, AnyStr]
+    """How each percent-encoded letter of the name begins."""
+    names: tuple[AnyStr, ...]
+
+
+_TEXT = _Signs("&", "=", "key=", ("%6", "%7"), _SPELLINGS)
+_BYTES = _Signs(b"&", b"=", b"key=", (b"%6", b"%7"), tuple(name.encode() for name in _SPELLINGS))
 
 # Of one spelling, names that only begin like it too. Each takes a step of Python and grows the call
 # by the real key, and a form has room for millions.
@@ -63,25 +78,18 @@ def swap_key(text: AnyStr, real: AnyStr) -> tuple[AnyStr, list[str]]:
     Raises:
         BadRequest: More keys than anybody sends.
     """
-    # Plain searches, one per spelling: 16 MiB take milliseconds, which no pattern or split does.
-    ampersand, equals, start_of_value = (
-        (b"&", b"=", b"key=") if isinstance(text, bytes) else ("&", "=", "key=")
-    )
+    signs = _BYTES if isinstance(text, bytes) else _TEXT
+    ampersand, equals, start_of_value, percents, names = signs
     found: list[tuple[int, int]] = []
-    percent = b"%6", b"%7"
-    if isinstance(text, bytes):
-        encoded = any(sign in text for sign in percent)
-    else:
-        encoded = any(sign.decode() in text for sign in percent)
-    for spelling in _SPELLINGS if encoded else _SPELLINGS[:1]:
-        name = spelling.encode() if isinstance(text, bytes) else spelling
+    # Plain searches, one per spelling: 16 MiB take milliseconds, which no pattern or split does.
+    for name in names if percents[0] in text or percents[1] in text else names[:1]:
         if text.count(ampersand + name) > _KEYS_AT_MOST:
             raise BadRequest("The call has more keys than one could need")
         at = 0 if text.startswith(name) else _next(text, ampersand + name, 0)
         while at >= 0:
             end = text.find(ampersand, at)
             end = len(text) if end < 0 else end
-            if text[at + len(name) : at + len(name) + 1] in {equals, ampersand, text[:0]}:
+            if text[at + len(name) : at + len(name) + 1] in (equals, ampersand, text[:0]):
                 found.append((at, end))
             at = _next(text, ampersand + name, end)
     if not found:

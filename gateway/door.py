@@ -82,16 +82,20 @@ class Request(web.BaseRequest):
             response.headers.popall("Content-Type", None)
 
 
-def make_request(
-    message: RawRequestMessage,
-    payload: aiohttp.StreamReader,
-    protocol: web.RequestHandler,
-    writer: AbstractStreamWriter,
-    task: asyncio.Task[None],
-) -> Request:
-    """Return a request that may have the largest body a call may have."""
+def request_maker() -> Callable[..., Request]:
+    """Return what makes requests that may have the largest body a call may have."""
     loop = asyncio.get_running_loop()
-    return Request(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
+
+    def make(
+        message: RawRequestMessage,
+        payload: aiohttp.StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> Request:
+        return Request(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
+
+    return make
 
 
 def open_doors(server: web.Server) -> Callable[[], Door]:

@@ -2,11 +2,10 @@
 
 import asyncio
 import re
-import zlib
 from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, web
-from multidict import CIMultiDict
+from isal import isal_zlib
 
 from gateway.costs import CostTable, Price
 from gateway.credentials import add_key, swap_key
@@ -21,7 +20,7 @@ from gateway.errors import (
     UnsupportedEncoding,
     UriTooLong,
 )
-from gateway.headers import credentials_of, forward_request_headers
+from gateway.headers import credentials_of
 from gateway.services import Services
 
 MAX_URL = 128 * 1024
@@ -40,8 +39,9 @@ class Call:
     method: str
     target: str
     """Path as it came, and the query with the real key."""
-    headers: CIMultiDict[str]
     body: bytes
+    is_rewritten: bool
+    """Whether the body is not as it came: then without its Content-Encoding."""
     service: str
     price: Price
 
@@ -66,7 +66,6 @@ class Intake:
         """
         path, endpoint, query = _split_target(request)
         body, plain = await _read_body(request) if request.can_read_body else (b"", b"")
-        headers = forward_request_headers(request.headers)
         query, given = swap_key(query, self._real_key)
         in_query = bool(given)
         if plain and plain.lstrip()[:1] not in {b"{", b"["}:
@@ -74,7 +73,6 @@ class Intake:
             if in_form:
                 given += in_form
                 body = form
-                headers.popall("Content-Encoding", None)
         else:
             in_form = []
         if not in_query and not in_form:
@@ -85,7 +83,7 @@ class Intake:
         price = self._costs.price(endpoint, query, plain)
         facts.endpoint = price.endpoint
         facts.required_tokens = price.tokens
-        return Call(request.method, f"{path}?{query}", headers, body, facts.service, price)
+        return Call(request.method, f"{path}?{query}", body, bool(in_form), facts.service, price)
 
 
 def _split_target(request: Request) -> tuple[str, str, str]:
@@ -134,10 +132,10 @@ async def _read_body(request: Request) -> tuple[bytes, bytes]:
 
 def _inflate(body: bytes, window_bits: int) -> bytes:
     """Inflate a body to at most what an uncompressed one may have."""
-    inflater = zlib.decompressobj(window_bits)
+    inflater = isal_zlib.decompressobj(window_bits)
     try:
         plain = inflater.decompress(body, MAX_BODY)
-    except zlib.error:
+    except isal_zlib.error:  # type: ignore[misc] # the stub has an instance where a class is
         raise UnsupportedEncoding from None
     if inflater.unconsumed_tail:
         raise TooLarge

@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -41,7 +42,7 @@ class Redactor:
 
 
 class _Line:
-    """Last processor: render, redact."""
+    """The only processor, for there is a line for each call: level, time, render, redact."""
 
     def __init__(self, redactor: Redactor, *, console: bool) -> None:
         self._redactor = redactor
@@ -56,9 +57,13 @@ class _Line:
         )
 
     def __call__(self, logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+        event.setdefault("level", method)
+        event["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
         if self._console:
             line = str(self._console(logger, method, event))
         else:
+            if "exc_info" in event:
+                event = structlog.processors.format_exc_info(logger, method, event)
             line = orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
         return self._redactor.redact(line)
 
@@ -67,14 +72,8 @@ def set_up_logging(level: str, log_format: str, secrets: Iterable[str]) -> None:
     """Route structlog and every library to one redacted stream; do this before all else."""
     console = log_format == "console"
     line = _Line(Redactor(secrets), console=console)
-    shared: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    if not console:
-        shared.append(structlog.processors.format_exc_info)
     structlog.configure(
-        processors=[*shared, line],
+        processors=[line],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
@@ -82,7 +81,7 @@ def set_up_logging(level: str, log_format: str, secrets: Iterable[str]) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, line],
         )
     )

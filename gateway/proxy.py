@@ -34,7 +34,12 @@ from gateway.errors import (
     RefusedCall,
     UpstreamTimeout,
 )
-from gateway.headers import forward_answer_headers, own_headers, request_id
+from gateway.headers import (
+    forward_answer_headers,
+    forward_request_headers,
+    own_headers,
+    request_id,
+)
 from gateway.intake import Call, Intake
 from gateway.ledger import Admission, Code, Hold, Ledger
 from gateway.observer import PATIENCE_SECONDS, Observer, read_observation
@@ -175,11 +180,14 @@ class Proxy:
         margin = self._limits.hold_seconds - self._limits.upstream_seconds
         if time.monotonic() - hold.began_at > margin:
             raise Overloaded
+        headers = forward_request_headers(request.headers)
+        if call.is_rewritten:
+            headers.popall("Content-Encoding", None)
         carry_on(request)
         carriage.dispatched = True
         sent_at = time.monotonic()
         try:
-            answer = await self._upstream.send(call.method, call.target, call.headers, call.body)
+            answer = await self._upstream.send(call.method, call.target, headers, call.body)
         except NotSent:
             carriage.dispatched = False
             raise

@@ -89,6 +89,8 @@ class RedisStore:
             socket_connect_timeout=CONNECT_SECONDS,
         )
         self._run_id = ""
+        # Looking it up costs a system call on Python 3.11.
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Command] = deque()
         self._sent: deque[_Command] = deque()
         self._wake = asyncio.Event()
@@ -117,7 +119,7 @@ class RedisStore:
         self, script: Script, keys: Sequence[str], arguments: Arguments
     ) -> asyncio.Future[list[Any]]:
         """Run one script; the reply fails with LedgerUnavailable where none came."""
-        reply: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[list[Any]] = self._loop.create_future()
         command = _Command(script, keys, arguments, reply)
         if self._connected.is_set():
             self._waiting.append(command)

@@ -185,32 +185,6 @@ async def test_an_answer_read_before_the_lump_and_weighed_after_it_agrees(
     assert (ear.total("spent"), ear.total("back")) == (0, 0)
 
 
-async def test_the_newest_headers_decide_the_rate(ledger: Ledger) -> None:
-    """An answer that overtook another does not bring the older plan back."""
-    await know(ledger, 100, 30_000, rate=20)
-    await know(ledger, 100, 30_000, rate=30, flow=1.5)
-    await know(ledger, 100, 35_000, rate=20, age=5.0)
-    assert (ledger.latest.refill_rate, ledger.latest.flow_micro) == (30, 1_500_000)
-    assert ledger.latest.observed_ms_ago < 4_000
-    await know(ledger, 50, 35_000, rate=20, age=5.0)
-    assert (ledger.latest.tokens, ledger.latest.refill_rate) == (50, 30)
-    await know(ledger, 50, 30_000, rate=5)
-    assert (ledger.latest.refill_rate, ledger.latest.capacity) == (5, 300)
-
-
-async def test_the_rate_is_taken_inside_and_outside_the_interval(
-    ledger: Ledger, pass_time: PassTime
-) -> None:
-    """The next lump brings what the newest plan says, whether or not the balance agreed."""
-    await know(ledger, 100, 10_000, rate=20)
-    await know(ledger, 100, 10_000, rate=30)
-    await pass_time(10)
-    assert await tokens(ledger) == 130
-    await know(ledger, 110, 60_000, rate=5)
-    await pass_time(60)
-    assert await tokens(ledger) == 115
-
-
 async def test_an_observation_of_a_settled_call_says_how_old_it_is(
     ledger: Ledger, pass_time: PassTime
 ) -> None:

@@ -118,9 +118,12 @@ class Moves:
         if number % 4 != 1:
             await self.fleet.pass_time(LEARNING_MS)
 
-    async def grow_plan(self, pick: int, _: int) -> None:
+    async def grow_plan(self, pick: int, number: int) -> None:
+        """A larger plan, or fewer trackings."""
         bucket = self.fleet.bucket
-        bucket.change_rate(bucket.refill_rate + pick, bucket.flow_reduction, self.fleet.now_ms)
+        rate = bucket.refill_rate + pick % 6
+        flow = max(0, bucket.flow_reduction - (number % 3) / 4)
+        bucket.change_rate(rate, flow, self.fleet.now_ms)
 
     async def spend_outside(self, _: int, number: int) -> None:
         if self.fleet.outsider:
@@ -133,7 +136,7 @@ WEIGHTS = {
     "proceed_with_all": 5, "wait_a_little": 5, "wait_for_a_lump": 5, "wait_until_full": 5,
     "reserve": 2, "wait": 2, "ask_token": 2, "observe": 2, "settle_again": 2, "settle_blindly": 2,
     "set_back": 2, "empty": 2, "spend_outside": 2, "save": 1, "lose": 1, "release": 1,
-    "reserve_in_vain": 1, "crash": 1, "keep": 1, "grow_plan": 1,
+    "reserve_in_vain": 1, "crash": 1, "keep": 1, "grow_plan": 0,
 }  # fmt: skip
 
 
