@@ -19,7 +19,7 @@ if held then
   return reply(held.marker and RESOLVED or DONE, 0)
 end
 
--- Balance after the next lump alone, then by whole lumps: when available reaches `needed`.
+-- When available reaches `needed`: by the next lump, or by whole ones after it.
 local function until_it_fits(needed)
   local gain = gain_of(state.refill_rate, state.flow)
   local capacity = CAPACITY_MINUTES * state.refill_rate
@@ -27,8 +27,7 @@ local function until_it_fits(needed)
     return -1
   end
   local target = math.min(needed + state.held, capacity)
-  local first = after_lumps(state.balance, 1, gain, capacity - state.consumed_since_lump)
-  local more = math.max(0, math.ceil((target - first) / gain))
+  local more = math.max(0, math.ceil((target - after_next_lump()) / gain))
   local wait = state.lump_at - NOW + more * MINUTE
   -- Where the holds keep the full bucket too small, enough of them have to end first.
   local excess = needed + state.held - capacity

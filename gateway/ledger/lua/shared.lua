@@ -47,14 +47,16 @@ local NOW = tonumber(clock[1]) * MICRO + tonumber(clock[2])
 -- Numbers kept in the ledger hash, and what each is before it was ever written.
 -- balance is T, consumed C, consumed_since_lump S of the accounting rule. withheld is what the last
 -- lump may have brought beyond T, see fall_lumps. balance, lump_at and observed_at are false while unknown.
+-- late_gain and late_capacity are the plan that our next lump fell under at Keepa, see weigh; false: today's.
 local FIELDS = {
   'epoch', 'balance', 'lump_at', 'refill_rate', 'flow', 'observed_at', 'consumed',
-  'consumed_since_lump', 'withheld', 'held', 'rate_full_at', 'refresh_until', 'used', 'requests',
+  'consumed_since_lump', 'withheld', 'late_gain', 'late_capacity', 'held', 'rate_full_at',
+  'refresh_until', 'used', 'requests',
 }
 local DEFAULTS = {
   epoch = false, balance = false, lump_at = false, refill_rate = 0, flow = 0, observed_at = false,
-  consumed = 0, consumed_since_lump = 0, withheld = 0, held = 0, rate_full_at = 0,
-  refresh_until = 0, used = 0, requests = 0,
+  consumed = 0, consumed_since_lump = 0, withheld = 0, late_gain = false, late_capacity = false,
+  held = 0, rate_full_at = 0, refresh_until = 0, used = 0, requests = 0,
 }
 
 local events = { lost = 0, spent = 0, back = 0, reaped = 0, reaped_tokens = 0, overrun = 0 }
@@ -145,6 +147,7 @@ local function begin_epoch()
   state.epoch = NOW
   state.balance, state.lump_at, state.observed_at = false, false, false
   state.consumed, state.consumed_since_lump, state.withheld = 0, 0, 0
+  state.late_gain, state.late_capacity = false, false
   state.refresh_until = 0
   state.held = 0
   for _, record in ipairs(redis.call('HVALS', HOLDS)) do
@@ -152,9 +155,16 @@ local function begin_epoch()
   end
 end
 
--- The true lump may have come, and overflowed the bucket, before what we settled since our last lump
--- was spent: so the first lump due fills up to capacity less that only. What it leaves out (withheld)
--- is no drift when an observation brings it back.
+-- The balance after the next lump. What was settled since our last one may have been spent after the
+-- true lump came, and overflowed the bucket: it leaves no room.
+local function after_next_lump()
+  local gain = state.late_gain or gain_of(state.refill_rate, state.flow)
+  local capacity = state.late_capacity or CAPACITY_MINUTES * state.refill_rate
+  return after_lumps(state.balance, 1, gain, capacity - state.consumed_since_lump)
+end
+
+-- What the first lump due leaves out to be careful (withheld) is no drift when an observation brings
+-- it back.
 local function fall_lumps()
   if not state.balance then
     return
@@ -165,15 +175,14 @@ local function fall_lumps()
   end
   local gain = gain_of(state.refill_rate, state.flow)
   local capacity = CAPACITY_MINUTES * state.refill_rate
-  local before = state.balance
-  local after = after_lumps(before, 1, gain, capacity - state.consumed_since_lump)
-  after = after_lumps(after, due - 1, gain, capacity)
-  local hoped = before + state.withheld
+  local hoped = state.balance + state.withheld
   local ideal = after_lumps(hoped, due, gain, capacity)
+  local after = after_lumps(after_next_lump(), due - 1, gain, capacity)
   events.lost = events.lost + math.max(0, due * gain - (ideal - hoped))
   state.withheld = math.max(0, ideal - after)
   state.balance = after
   state.consumed_since_lump = 0
+  state.late_gain, state.late_capacity = false, false
   state.lump_at = state.lump_at + due * MINUTE
 end
 
@@ -240,6 +249,7 @@ end
 local function weigh(observation, consumed_then)
   local gain = gain_of(observation.rate, observation.flow)
   local capacity = CAPACITY_MINUTES * observation.rate
+  local is_newest = not state.observed_at or observation.seen_at >= state.observed_at
   local lump_at = observation.seen_at + observation.refill_in
   local lumps = lumps_due(lump_at)
   lump_at = lump_at + lumps * MINUTE
@@ -249,6 +259,7 @@ local function weigh(observation, consumed_then)
 
   if not state.balance then
     state.balance, state.lump_at, state.withheld = lowest, lump_at, 0
+    state.late_gain, state.late_capacity = false, false
   elseif state.balance < lowest or state.balance > highest then
     local drift = lowest - state.balance
     if drift < 0 then
@@ -257,14 +268,22 @@ local function weigh(observation, consumed_then)
       events.back = events.back + math.max(0, drift - state.withheld)
     end
     state.balance, state.lump_at, state.withheld = lowest, lump_at, 0
+    state.late_gain, state.late_capacity = false, false
   else
     -- Half a minute tells a later phase from an earlier one: the same number of lumps, only later.
     local later = (lump_at - state.lump_at) % MINUTE
     if later < MINUTE / 2 then
       state.lump_at = state.lump_at + later
+    elseif is_newest and lump_at > state.lump_at and state.refill_rate > 0 then
+      -- Keepa's lump has come and ours is still due: under the plan of then, or of now, whichever
+      -- brings less.
+      state.late_gain = math.min(
+        gain, state.late_gain or gain_of(state.refill_rate, state.flow))
+      state.late_capacity = math.min(
+        capacity, state.late_capacity or CAPACITY_MINUTES * state.refill_rate)
     end
   end
-  if not state.observed_at or observation.seen_at >= state.observed_at then
+  if is_newest then
     state.refill_rate, state.flow = observation.rate, observation.flow
     state.observed_at = observation.seen_at
   end
