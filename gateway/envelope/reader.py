@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import Final
 
-from gateway.envelope.decoding import Decoder, open_decoder
+from gateway.envelope.decoding import open_decoder
 from gateway.envelope.fields import Envelope, parse_envelope
 from gateway.envelope.scanner import Scanner
 
@@ -22,6 +22,8 @@ _LEAST_PIECE_BYTES: Final = 1024
 # A thread gets work in portions of this much (before decoding): each hand-over costs the event
 # loop some 50 us.
 _PORTION_BYTES: Final = 256 * 1024
+# Of text, what one thread decodes while another searches as much.
+_BATCH_BYTES: Final = 256 * 1024
 # More than this much (before decoding) is not held: `feed` waits then.
 _BACKLOG_BYTES: Final = 1024 * 1024
 # A thread that searches holds the GIL, and where it lets go of it for an instant (isal does while
@@ -67,7 +69,7 @@ class EnvelopeReader:
         self._scanner = Scanner()
         self._decoder = open_decoder(content_encoding)
         self._inline_budget = _INLINE_BYTES
-        self._backlog: list[Iterator[int]] = []
+        self._backlog: list[Iterator[bytes]] = []
         self._backlog_bytes = 0
         self._work: asyncio.Future[None] | None = None
         self._work_bytes = 0
@@ -92,10 +94,10 @@ class EnvelopeReader:
         if self._decoder is None or self.done:
             self._drop_backlog()
             return
-        steps = self._search(self._decoder, chunk)
-        if self._inline_budget > 0 and self._take_inline(steps):
+        pieces = self._decoder.pieces(chunk)
+        if self._inline_budget > 0 and self._take_inline(pieces):
             return
-        self._backlog.append(steps)
+        self._backlog.append(pieces)
         self._backlog_bytes += len(chunk)
         self._collect()
         if self._backlog_bytes >= _PORTION_BYTES:
@@ -120,23 +122,22 @@ class EnvelopeReader:
         self._is_abandoned = True
         self._drop_backlog()
 
-    def _search(self, decoder: Decoder, chunk: bytes) -> Iterator[int]:
-        """Search a chunk, a piece with each step; yields the piece's size."""
-        for piece in decoder.pieces(chunk):
+    def _take_inline(self, pieces: Iterator[bytes]) -> bool:
+        """Search pieces on the event loop while the budget lasts; whether those were all."""
+        for piece in pieces:
             self._scanner.feed(piece)
-            yield len(piece)
-        if decoder.has_ended:
-            self._scanner.finish()
-
-    def _take_inline(self, steps: Iterator[int]) -> bool:
-        """Take steps on the event loop while the budget lasts; whether those were all."""
-        for size in steps:
-            self._inline_budget -= max(size, _LEAST_PIECE_BYTES)
+            self._inline_budget -= max(len(piece), _LEAST_PIECE_BYTES)
             if self._scanner.done:
                 return True
             if self._inline_budget <= 0:
                 return False
+        self._note_end()
         return True
+
+    def _note_end(self) -> None:
+        """Search what is left where no more text will come."""
+        if self._decoder and self._decoder.has_ended:
+            self._scanner.finish()
 
     async def _advance(self) -> None:
         """Wait for the thread, and give it the backlog."""
@@ -171,17 +172,46 @@ class EnvelopeReader:
         self._backlog = []
         self._backlog_bytes = 0
 
-    def _take_in_thread(self, portion: list[Iterator[int]]) -> None:
-        """Take all steps of a portion of the backlog, with a rest now and then."""
+    def _take_in_thread(self, portion: list[Iterator[bytes]]) -> None:
+        """Search a portion, with a rest now and then; another thread decodes ahead meanwhile."""
+        batches = _gather(portion)
+        batch = next(batches, None)
+        while batch is not None and not self.done:
+            try:
+                ahead = self._executor.submit(next, batches, None)
+            except RuntimeError:  # the executor is shut down
+                return
+            self._search(batch)
+            # Where no thread was free for it, it is done here: nobody waits for a thread.
+            batch = next(batches, None) if ahead.cancel() else ahead.result()
+        if not self.done:
+            self._note_end()
+
+    def _search(self, batch: list[bytes]) -> None:
         rested = time.perf_counter()
-        for steps in portion:
-            for _ in steps:
-                if self.done:
-                    return
-                if time.perf_counter() - rested > _STRETCH_SECONDS:
-                    time.sleep(_REST_SECONDS)
-                    rested = time.perf_counter()
+        for piece in batch:
+            self._scanner.feed(piece)
+            if self.done:
+                return
+            if time.perf_counter() - rested > _STRETCH_SECONDS:
+                time.sleep(_REST_SECONDS)
+                rested = time.perf_counter()
 
     def _drop_backlog(self) -> None:
         self._backlog.clear()
         self._backlog_bytes = 0
+
+
+def _gather(portion: list[Iterator[bytes]]) -> Iterator[list[bytes]]:
+    """The pieces of a portion, decoded as they are asked for, in batches worth a hand-over."""
+    batch: list[bytes] = []
+    size = 0
+    for pieces in portion:
+        for piece in pieces:
+            batch.append(piece)
+            size += max(len(piece), _LEAST_PIECE_BYTES)
+            if size >= _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch

@@ -48,13 +48,15 @@ async def test_an_emptied_store_admits_nothing_until_it_has_observed(
 
 
 async def test_a_call_of_an_older_epoch_is_charged_once_without_its_hold(
-    ledger: Ledger, flush: Flush
+    open_ledger, flush: Flush
 ) -> None:
     """What it consumed is gone, sent once or twice; what its answer says is not believed."""
+    ledger, its_own = open_ledger(), open_ledger()
     await know(ledger, 100)
-    hold = await reserve(ledger, "a", 20)
+    hold = await reserve(its_own, "a", 20)
     await flush()
     await know(ledger, 100)
+    assert await accounts(ledger) == (100, 0, 0)
     late = ("a", 15, 20, "shop", hold.epoch, hold.consumed_then, 1, 999, 1_000, 40, 0, 0)
     codes = [(await run(ledger, scripts.SETTLE, *late)).code for _ in range(3)]
     assert codes == [Code.DONE, Code.RESOLVED, Code.RESOLVED]

@@ -152,6 +152,20 @@ async def test_a_call_settled_before_its_keep_arrives_is_not_held_again(
     assert (await accounts(ledger))[1] == 0
 
 
+async def test_a_hold_that_came_back_and_was_released_does_not_come_back_again(
+    ledger: Ledger, flush: Flush
+) -> None:
+    """A second copy of the keep, from another connection perhaps, finds the marker."""
+    await know(ledger, 100)
+    hold = await reserve(ledger, "a", 20)
+    kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
+    await flush()
+    await run(ledger, scripts.KEEP, *kept)
+    await release(ledger, hold)
+    assert (await run(ledger, scripts.KEEP, *kept)).extra[0] == 0
+    assert (await accounts(ledger))[1:] == (0, 0)
+
+
 async def test_a_call_released_before_its_keep_arrives_is_not_held_again(
     ledger: Ledger, flush: Flush
 ) -> None:

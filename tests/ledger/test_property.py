@@ -136,7 +136,7 @@ WEIGHTS = {
     "proceed_with_all": 5, "wait_a_little": 5, "wait_for_a_lump": 5, "wait_until_full": 5,
     "reserve": 2, "wait": 2, "ask_token": 2, "observe": 2, "settle_again": 2, "settle_blindly": 2,
     "set_back": 2, "empty": 2, "spend_outside": 2, "save": 1, "lose": 1, "release": 1,
-    "reserve_in_vain": 1, "crash": 1, "keep": 1, "grow_plan": 0,
+    "reserve_in_vain": 1, "crash": 1, "keep": 1, "grow_plan": 2,
 }  # fmt: skip
 
 

@@ -64,7 +64,8 @@ class Hand(Executor):
     def run(self) -> None:
         while self._waiting:
             future, fn, args = self._waiting.pop(0)
-            future.set_result(fn(*args))
+            if future.set_running_or_notify_cancel():
+                future.set_result(fn(*args))
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ async def test_a_large_answer_is_searched_in_a_thread_only():
     await reader.feed(BIG)
     await turns()
     assert reader.envelope.is_empty
-    assert executor.submitted == 1
+    assert executor.submitted
     executor.run()
     assert await reader.finish() == FULL_ENVELOPE
 
@@ -258,7 +259,7 @@ async def test_abandoning_midway_keeps_what_was_found():
     executor = Hand()
     reader = EnvelopeReader(None, executor)
     await reader.feed(b'{"tokensLeft":4,"a":[' + b"1," * 200_000)
-    assert executor.submitted == 1
+    assert executor.submitted
     reader.abandon()
     assert await reader.finish() == Envelope(tokens_left=4)
 
