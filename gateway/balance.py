@@ -19,7 +19,7 @@ class Balance(NamedTuple):
     flow_micro: int
     """The part that price trackings take away, in millionths of a token per minute."""
     lump_in_ms: int
-    """Until the next lump, 1 to 60 000."""
+    """Until the next lump; more than a minute where an answer showed that lumps come later."""
     observed_ms_ago: int
     """Age of the newest observation; meaningless while unknown."""
     consumed: int
