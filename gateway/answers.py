@@ -9,13 +9,14 @@ from isal import isal_zlib
 from gateway.balance import UNKNOWN, Balance
 from gateway.errors import Refusal, RefusedCall, render
 from gateway.headers import accepts_gzip, own_headers
+from gateway.reply import Reply
 
 _JSON = "application/json;charset=utf-8"
 
 
 def refuse(
     request: web.BaseRequest, refusal: Refusal, call: RefusedCall, reserved: int = 0
-) -> web.Response:
+) -> Reply:
     """Answer with the refusal's status, headers and JSON; `reserved` is what stays held for it."""
     balance = call.balance if refusal.shows_balance else UNKNOWN
     headers = own_headers(call.request_id, reserved, balance, call.floor) | refusal.headers
@@ -24,9 +25,7 @@ def refuse(
     return _send(request, refusal.status, render(refusal, call, _now_ms()), headers)
 
 
-def tell_balance(
-    request: web.BaseRequest, balance: Balance, call_id: str, floor: int
-) -> web.Response:
+def tell_balance(request: web.BaseRequest, balance: Balance, call_id: str, floor: int) -> Reply:
     """Answer `/token` from the ledger, in Keepa's own shape: what is left is what is available."""
     body: dict[str, object] = {
         "timestamp": _now_ms(),
@@ -42,7 +41,7 @@ def tell_balance(
 
 def _send(
     request: web.BaseRequest, status: int, body: dict[str, object], headers: dict[str, str]
-) -> web.Response:
+) -> Reply:
     text = orjson.dumps(body)
     headers["Content-Type"] = _JSON
     headers["Vary"] = "Accept-Encoding"
@@ -51,7 +50,7 @@ def _send(
         # The quickest level: half a kilobyte is a packet either way.
         text = isal_zlib.compress(text, 0, wbits=31)
         headers["Content-Encoding"] = "gzip"
-    return web.Response(status=status, body=text, headers=headers)
+    return Reply(status, headers, text)
 
 
 def _now_ms() -> int:

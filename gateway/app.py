@@ -135,8 +135,7 @@ async def _in_background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None
 async def serving(settings: Settings) -> AsyncIterator[str]:
     """Listen; yield the gateway's own URL; at the end drain, then let calls in flight finish."""
     async with _upstream_of(settings) as base_url, running(settings, base_url) as site:
-        # Requests are what request_maker makes; the stub knows aiohttp's own only.
-        server = web.Server(site.answer, request_factory=request_maker())  # type: ignore[arg-type]
+        server = web.Server(site.answer, request_factory=request_maker())
         # Time for the slowest call: its own deadline ends it, not ours.
         runner = web.ServerRunner(server, shutdown_timeout=settings.upstream_timeout_seconds + 5)
         await runner.setup()

@@ -8,7 +8,6 @@ import aiohttp
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 
@@ -34,17 +33,19 @@ class Door(web.RequestHandler):
     carried to its end.
     """
 
-    __slots__ = ("on_leave",)
+    __slots__ = ("leaving_cancels",)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.on_leave: Callable[[], object] | None = None
+        self.leaving_cancels = False
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let the one who asked know that the caller has left."""
+        """Cancel what is done for the caller, where that was asked for."""
+        # aiohttp awaits the answer in this task, so that cancelling one cancels the other.
+        task = self._task_handler
         super().connection_lost(exc)
-        if self.on_leave:
-            self.on_leave()
+        if self.leaving_cancels and task is not None:
+            task.cancel()
 
     def handle_error(
         self,
@@ -68,21 +69,7 @@ class Door(web.RequestHandler):
         return response
 
 
-class Request(web.BaseRequest):
-    """One request; its answer has the headers it was given and no more than Date beside them."""
-
-    untyped = False
-    """Whether Keepa's answer to it came without a Content-Type."""
-
-    async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        """Take back what aiohttp adds by itself; a test guards this hook without a public name."""
-        if response.headers.get("Server") == SERVER_SOFTWARE:
-            del response.headers["Server"]
-        if self.untyped:
-            response.headers.popall("Content-Type", None)
-
-
-def request_maker() -> Callable[..., Request]:
+def request_maker() -> Callable[..., web.BaseRequest]:
     """Return what makes requests that may have the largest body a call may have."""
     loop = asyncio.get_running_loop()
 
@@ -92,8 +79,10 @@ def request_maker() -> Callable[..., Request]:
         protocol: web.RequestHandler,
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
-    ) -> Request:
-        return Request(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY
+        )
 
     return make
 
@@ -116,25 +105,18 @@ def open_doors(server: web.Server) -> Callable[[], Door]:
     return make
 
 
-def cancel_if_left(request: Request) -> None:
-    """From now on, cancel the current task when the caller leaves."""
-    _door_of(request).on_leave = _current_task().cancel
+def cancel_if_left(request: web.BaseRequest) -> None:
+    """From now on, a caller who leaves cancels what is done for it."""
+    _door_of(request).leaving_cancels = True
 
 
-def carry_on(request: Request) -> None:
+def carry_on(request: web.BaseRequest) -> None:
     """From now on, a caller who leaves changes nothing."""
-    _door_of(request).on_leave = None
+    _door_of(request).leaving_cancels = False
 
 
-def _door_of(request: Request) -> Door:
+def _door_of(request: web.BaseRequest) -> Door:
     door = request.protocol
     if not isinstance(door, Door):
         raise TypeError("callers come through a Door")
     return door
-
-
-def _current_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("no task is running")
-    return task

@@ -266,7 +266,7 @@ def render(refusal: Refusal, call: RefusedCall, now_ms: int) -> dict[str, Any]:
         refill_in = refusal.retry_after_ms if refusal.retryable else NEVER_MS
     else:
         refill_in = NO_BALANCE_MS
-    answer: dict[str, Any] = {
+    answer = {
         "error": {"type": refusal.type, "message": message, "details": call.endpoint},
         "reason": refusal.reason,
         "endpoint": call.endpoint,
@@ -280,10 +280,7 @@ def render(refusal: Refusal, call: RefusedCall, now_ms: int) -> dict[str, Any]:
         "capacity": balance.capacity if shows else None,
         "retryable": refusal.retryable,
         "retry_after_seconds": refusal.retry_after_seconds,
-    }
-    if call.max_items_now is not None:
-        answer["max_items_now"] = call.max_items_now
-    return answer | {
+        "max_items_now": call.max_items_now,
         "timestamp": now_ms,
         "tokensLeft": max(0, balance.available) if shows else 0,
         "refillIn": max(1, refill_in or NO_BALANCE_MS),
@@ -292,3 +289,6 @@ def render(refusal: Refusal, call: RefusedCall, now_ms: int) -> dict[str, Any]:
         "tokensConsumed": 0,
         "processingTimeInMs": 0,
     }
+    if call.max_items_now is None:
+        del answer["max_items_now"]
+    return answer

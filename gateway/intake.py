@@ -9,7 +9,7 @@ from isal import isal_zlib
 
 from gateway.costs import CostTable, Price
 from gateway.credentials import add_key, swap_key
-from gateway.door import MAX_BODY, Request
+from gateway.door import MAX_BODY
 from gateway.errors import (
     BadRequest,
     MethodNotAllowed,
@@ -58,7 +58,7 @@ class Intake:
         self._costs = costs
         self._real_key = real_key
 
-    async def read(self, request: Request, facts: RefusedCall) -> Call:
+    async def read(self, request: web.BaseRequest, facts: RefusedCall) -> Call:
         """Return the call that the request asks for; `facts` learns what is known of it on the way.
 
         Raises:
@@ -86,7 +86,7 @@ class Intake:
         return Call(request.method, f"{path}?{query}", body, bool(in_form), facts.service, price)
 
 
-def _split_target(request: Request) -> tuple[str, str, str]:
+def _split_target(request: web.BaseRequest) -> tuple[str, str, str]:
     """Return path, endpoint and query of the request's raw target."""
     target = request.raw_path
     if len(target) > MAX_URL:
@@ -104,7 +104,7 @@ def _split_target(request: Request) -> tuple[str, str, str]:
     return path, match[1], query
 
 
-async def _read_body(request: Request) -> tuple[bytes, bytes]:
+async def _read_body(request: web.BaseRequest) -> tuple[bytes, bytes]:
     """Return the body as it came, and as it reads."""
     if (request.content_length or 0) > MAX_BODY:
         raise TooLarge

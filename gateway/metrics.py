@@ -80,6 +80,7 @@ class Metrics:
         # A look-up of a labelled child costs more than the count: each is looked up once. The label
         # sets are closed, so these caches are bounded.
         self._request = cache(self._requests.labels)
+        self._refusal = cache(self._denied.labels)
         self._spent = cache(self._consumed.labels)
         self._error_of = cache(self._error.labels)
         self._upstream_of = cache(self._upstream.labels)
@@ -111,7 +112,7 @@ class Metrics:
     def refused(self, service: str, endpoint: str, reason: str) -> None:
         """Count a call that the gateway answered itself."""
         self._request(service, endpoint, "refused").inc()
-        self._denied.labels(service, endpoint, reason, "enforced").inc()
+        self._refusal(service, endpoint, reason, "enforced").inc()
 
     def replied(self, script: str, seconds: float, events: Events) -> None:
         """Count what a transition noticed."""

@@ -22,7 +22,7 @@ from gateway.answers import refuse, tell_balance
 from gateway.balance import Balance
 from gateway.carriage import Carriage
 from gateway.credentials import RealKey
-from gateway.door import Request, cancel_if_left, carry_on
+from gateway.door import cancel_if_left, carry_on
 from gateway.envelope import Envelope
 from gateway.errors import (
     BalanceUnknown,
@@ -44,6 +44,7 @@ from gateway.intake import Call, Intake
 from gateway.ledger import Admission, Code, Hold, Ledger
 from gateway.observer import PATIENCE_SECONDS, Observer, read_observation
 from gateway.relay import Relay
+from gateway.reply import Reply
 from gateway.reports import Reports
 from gateway.upstream import NotSent, Slots, Upstream
 
@@ -87,9 +88,10 @@ class Proxy:
         self._real_key = real_key
         # Unlike a caller's request id, never the same twice.
         self._call_ids = map(f"{secrets.token_hex(6)}-{{}}".format, itertools.count(1))
-        self._under_way: set[asyncio.Task[Any] | None] = set()
+        self._under_way = 0
+        self._none_under_way = asyncio.Event()
 
-    async def handle(self, request: Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> Reply:
         """Answer one call for Keepa."""
         began_at = time.monotonic()
         facts = RefusedCall(request_id=request_id(request.headers), floor=self._limits.floor)
@@ -107,12 +109,13 @@ class Proxy:
 
     async def finish(self) -> None:
         """Wait for the calls whose callers have left."""
-        while self._under_way:
-            await asyncio.wait([task for task in self._under_way if task])
+        if self._under_way:
+            self._none_under_way.clear()
+            await self._none_under_way.wait()
 
     async def _tell_balance(
-        self, request: Request, facts: RefusedCall, began_at: float
-    ) -> web.StreamResponse:
+        self, request: web.BaseRequest, facts: RefusedCall, began_at: float
+    ) -> Reply:
         """Answer `/token` from the ledger; Keepa is asked only where the ledger does not know."""
         if not await self._ledger.is_fresh():
             try:
@@ -155,13 +158,12 @@ class Proxy:
         return call.price.items_within(spendable)
 
     async def _forward(
-        self, request: Request, carriage: Carriage, began_at: float
-    ) -> web.StreamResponse:
+        self, request: web.BaseRequest, carriage: Carriage, began_at: float
+    ) -> Reply:
         """Forward one admitted call and resolve its hold."""
         # The loop's own clock is the monotonic one, on which holds count.
         deadline = carriage.hold.began_at + self._limits.upstream_seconds
-        task = asyncio.current_task()
-        self._under_way.add(task)
+        self._under_way += 1
         try:
             async with asyncio.timeout_at(deadline), self._slots:
                 relay = await self._dispatch(request, carriage)
@@ -171,9 +173,11 @@ class Proxy:
         finally:
             self._resolve(carriage, Envelope(), whole=False)
             self._reports.forwarded(carriage, began_at)
-            self._under_way.discard(task)
+            self._under_way -= 1
+            if not self._under_way:
+                self._none_under_way.set()
 
-    async def _dispatch(self, request: Request, carriage: Carriage) -> Relay:
+    async def _dispatch(self, request: web.BaseRequest, carriage: Carriage) -> Relay:
         """Send the call; return how its answer goes on when the answer's head is there."""
         call, hold = carriage.call, carriage.hold
         # A hold must outlive Keepa's work on its call, however long the call waited for its turn.
@@ -234,11 +238,11 @@ class Proxy:
         self._ledger.settle(hold, consumed, read_observation(envelope, carriage.seen_at))
 
     def _explain(
-        self, request: Request, carriage: Carriage, failure: Refusal | TimeoutError
-    ) -> web.StreamResponse:
+        self, request: web.BaseRequest, carriage: Carriage, failure: Refusal | TimeoutError
+    ) -> Reply:
         """Tell the caller of a failure, or nothing where it has the answer's head already."""
-        if carriage.relay and carriage.relay.response:
-            return carriage.relay.response
+        if carriage.relay and carriage.relay.reply:
+            return carriage.relay.reply
         if isinstance(failure, Refusal):
             refusal = failure
         else:
@@ -250,8 +254,8 @@ class Proxy:
         return refuse(request, refusal, facts, reserved)
 
     def _refuse(
-        self, request: Request, refusal: Refusal, facts: RefusedCall, began_at: float
-    ) -> web.Response:
+        self, request: web.BaseRequest, refusal: Refusal, facts: RefusedCall, began_at: float
+    ) -> Reply:
         if not facts.balance.known:
             latest = self._ledger.latest
             is_current = latest.known and isinstance(refusal, Overloaded)

@@ -17,9 +17,9 @@ from multidict import CIMultiDict
 
 from gateway.connections import Answer
 from gateway.credentials import RealKey
-from gateway.door import Request
 from gateway.envelope import Envelope, EnvelopeReader, read_envelope
 from gateway.errors import UpstreamUnreachable
+from gateway.reply import Reply
 
 # A body that is there at once and no larger goes out with its head in one write.
 _SMALL = 32_768
@@ -48,7 +48,7 @@ class Relay:
 
     def __init__(
         self,
-        request: Request,
+        request: web.BaseRequest,
         answer: Answer,
         headers: CIMultiDict[str],
         executor: Executor,
@@ -64,10 +64,10 @@ class Relay:
         self.caller_left = False
         self.waited_seconds = 0.0
         """Time spent waiting for the body."""
-        self.response: web.StreamResponse | None = None
+        self.reply: Reply | None = None
         """There once the head went to the caller: a failure then can only cut its connection."""
 
-    async def run(self, told: Told) -> web.StreamResponse:
+    async def run(self, told: Told) -> Reply:
         """Pass the answer on; a caller who leaves does not keep its token fields from being read.
 
         Args:
@@ -93,18 +93,10 @@ class Relay:
             # Who listens also knows this relay: a cycle, which only the collector would undo.
             self._told = None
 
-    async def _send_whole(self, body: bytes) -> web.StreamResponse:
+    async def _send_whole(self, body: bytes) -> Reply:
         self._tell(read_envelope(body, self._encoding), whole=True)
         self._headers.popall("Content-Length", None)
-        response = web.Response(
-            status=self._answer.status,
-            reason=self._answer.reason,
-            headers=self._headers,
-            body=self._without_key(body),
-        )
-        await self._begin(response)
-        await self._send(response.write_eof())
-        return response
+        return await self._begin(self._without_key(body))
 
     def _without_key(self, body: bytes) -> bytes:
         """Return the body as it came, unless it is an error page that repeats our URL."""
@@ -119,32 +111,29 @@ class Relay:
         hidden = self._key.hide_in(plain)
         return body if hidden == plain else igzip.compress(hidden)
 
-    async def _stream(self, first: bytes) -> web.StreamResponse:
-        response = web.StreamResponse(
-            status=self._answer.status, reason=self._answer.reason, headers=self._headers
-        )
+    async def _stream(self, first: bytes) -> Reply:
         reader = EnvelopeReader(self._encoding, self._executor)
         whole = False
         try:
-            await self._begin(response)
+            reply = await self._begin(None)
             chunk = first
             while chunk:
                 await reader.feed(chunk)
                 if reader.done:
                     self._tell(reader.envelope, whole=False)
                     if self.caller_left:
-                        return response
-                await self._send(response.write(chunk))
+                        return reply
+                await self._send(reply.write(chunk))
                 chunk = await self._read()
             whole = True
-            await self._send(response.write_eof())
+            await self._send(reply.write_eof())
         except BaseException:
             self._cut()
             raise
         finally:
             if self._told:
                 self._tell(await reader.finish(), whole=whole)
-        return response
+        return reply
 
     async def _read(self) -> bytes:
         """Return what came of the body; empty at its end."""
@@ -170,10 +159,10 @@ class Relay:
                 rest += await self._read()
         return rest
 
-    async def _begin(self, response: web.StreamResponse) -> None:
-        self.response = response
-        self._request.untyped = "Content-Type" not in self._headers
-        await self._send(response.prepare(self._request))
+    async def _begin(self, body: bytes | None) -> Reply:
+        self.reply = Reply(self._answer.status, self._headers, body, self._answer.reason)
+        await self._send(self.reply.prepare(self._request))
+        return self.reply
 
     async def _send(self, step: Coroutine[object, object, object]) -> None:
         """Do one step towards the caller, unless it has left."""

@@ -8,13 +8,13 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.answers import refuse
-from gateway.door import Request
 from gateway.errors import LedgerUnavailable, Refusal, RefusedCall, Unauthorized
 from gateway.headers import credentials_of, request_id
 from gateway.ledger import Ledger, Look
 from gateway.metrics import Metrics
 from gateway.observer import Observer
 from gateway.proxy import Proxy
+from gateway.reply import Reply
 
 _JSON = "application/json"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -58,18 +58,18 @@ class Site:
             "/metrics": self.tell_metrics,
         }
 
-    async def answer(self, request: Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> Reply:
         """Answer one request."""
         own = self._own.get(request.raw_path.partition("?")[0])
         if own is None or request.method not in {"GET", "HEAD"}:
             return await self._proxy.handle(request)
         return await own(request)
 
-    async def tell_health(self, _: Request) -> web.Response:
+    async def tell_health(self, _: web.BaseRequest) -> Reply:
         """Alive, whatever else is down."""
         return _answer({"status": "alive"})
 
-    async def tell_readiness(self, _: Request) -> web.Response:
+    async def tell_readiness(self, _: web.BaseRequest) -> Reply:
         """Ready when the store answers and a balance is known; else 503 naming what is missing."""
         missing = []
         if self.standing.draining:
@@ -84,7 +84,7 @@ class Site:
             return _answer({"status": "not ready", "missing": missing}, status=503)
         return _answer({"status": "ready"})
 
-    async def tell_status(self, request: Request) -> web.Response:
+    async def tell_status(self, request: web.BaseRequest) -> Reply:
         """The account at a glance."""
         try:
             self._check_admin(request)
@@ -109,7 +109,7 @@ class Site:
             }
         )
 
-    async def tell_metrics(self, request: Request) -> web.Response:
+    async def tell_metrics(self, request: web.BaseRequest) -> Reply:
         """What Prometheus scrapes; the ledger's gauges are read from the store now."""
         try:
             self._check_admin(request)
@@ -119,9 +119,9 @@ class Site:
             self._metrics.show((await self._ledger.look()).balance)
         except LedgerUnavailable:
             self._metrics.show(None)
-        return web.Response(body=self._metrics.expose(), headers={"Content-Type": _METRICS})
+        return Reply(200, {"Content-Type": _METRICS}, self._metrics.expose())
 
-    def _check_admin(self, request: Request) -> None:
+    def _check_admin(self, request: web.BaseRequest) -> None:
         token = self.standing.admin_token.encode()
         if token and not any(
             hmac.compare_digest(credential.encode("utf-8", "surrogateescape"), token)
@@ -150,5 +150,5 @@ def _tokens(look: Look, standing: Standing) -> dict[str, object]:
     }
 
 
-def _answer(body: dict[str, object], status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(body), headers={"Content-Type": _JSON})
+def _answer(body: dict[str, object], status: int = 200) -> Reply:
+    return Reply(status, {"Content-Type": _JSON}, orjson.dumps(body))

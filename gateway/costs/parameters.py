@@ -82,10 +82,14 @@ class Parameters:
 
     def flag(self, name: str) -> bool:
         """Return whether `name` is given and not clearly off every time."""
+        if self._fields is not None and name not in self._fields:
+            return False
         return any(word.lower() not in _OFF for word in self.words(name))
 
     def numbers(self, name: str) -> list[int | None]:
         """Return each value of `name` as an integer, None where it cannot be read as one."""
+        if self._fields is not None and name not in self._fields:
+            return []
         return [whole(word) for word in self.words(name)]
 
     def items(self, name: str, limit: int) -> int:
@@ -156,8 +160,15 @@ def _fields(query: str, body: bytes) -> dict[str, list[str]] | None:
     values: dict[str, list[str]] = {}
     for field in fields:
         name, _, value = field.partition("=")
-        if len(name) <= _MAX_NAME_CHARS:
-            values.setdefault(_decoded(name).lower(), []).append(value)
+        if len(name) > _MAX_NAME_CHARS:
+            continue
+        if not name.isalpha():
+            name = _decoded(name)
+        name = name.lower()
+        if name in values:
+            values[name].append(value)
+        else:
+            values[name] = [value]
     return values
 
 

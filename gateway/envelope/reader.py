@@ -29,7 +29,7 @@ _BACKLOG_BYTES: Final = 1024 * 1024
 # A thread that searches holds the GIL, and where it lets go of it for an instant (isal does while
 # it inflates) it takes it back before the event loop has woken up. So it works for a stretch and
 # then sleeps, the shortest sleep there is.
-_STRETCH_SECONDS: Final = 0.002
+_STRETCH_SECONDS: Final = 0.02
 _REST_SECONDS: Final = 0.00005
 
 
@@ -173,45 +173,19 @@ class EnvelopeReader:
         self._backlog_bytes = 0
 
     def _take_in_thread(self, portion: list[Iterator[bytes]]) -> None:
-        """Search a portion, with a rest now and then; another thread decodes ahead meanwhile."""
-        batches = _gather(portion)
-        batch = next(batches, None)
-        while batch is not None and not self.done:
-            try:
-                ahead = self._executor.submit(next, batches, None)
-            except RuntimeError:  # the executor is shut down
-                return
-            self._search(batch)
-            # Where no thread was free for it, it is done here: nobody waits for a thread.
-            batch = next(batches, None) if ahead.cancel() else ahead.result()
-        if not self.done:
-            self._note_end()
-
-    def _search(self, batch: list[bytes]) -> None:
+        """Search a portion, with a rest now and then."""
         rested = time.perf_counter()
-        for piece in batch:
-            self._scanner.feed(piece)
-            if self.done:
-                return
-            if time.perf_counter() - rested > _STRETCH_SECONDS:
-                time.sleep(_REST_SECONDS)
-                rested = time.perf_counter()
+        for pieces in portion:
+            for piece in pieces:
+                self._scanner.feed(piece)
+                if self.done:
+                    return
+                if time.perf_counter() - rested > _STRETCH_SECONDS:
+                    time.sleep(_REST_SECONDS)
+                    rested = time.perf_counter()
+        self._note_end()
 
     def _drop_backlog(self) -> None:
         self._backlog.clear()
         self._backlog_bytes = 0
 
-
-def _gather(portion: list[Iterator[bytes]]) -> Iterator[list[bytes]]:
-    """The pieces of a portion, decoded as they are asked for, in batches worth a hand-over."""
-    batch: list[bytes] = []
-    size = 0
-    for pieces in portion:
-        for piece in pieces:
-            batch.append(piece)
-            size += max(len(piece), _LEAST_PIECE_BYTES)
-            if size >= _BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-    if batch:
-        yield batch

@@ -49,17 +49,17 @@ class Scanner:
     def feed(self, piece: bytes) -> None:
         """Search a piece of the text, best of no more than `PIECE_BYTES`.
 
-        Its last 128 bytes are searched with the next piece: what starts there may end there.
+        Unless it all lies deeper than the root, its last 128 bytes are searched with the next
+        piece: what starts there may end there.
         """
         if self.done:
             return
-        text = self._pending + piece
+        # Nearly all of a large answer lies deeper, and is not copied.
+        text = self._pending + piece if self._pending else piece
         if not self._has_begun:
             text = self._begin(text)
         if len(text) > _WORTHWHILE_BYTES:
-            end = len(text) - _LOOKAHEAD_BYTES
-            self._pass_over(text, end)
-            text = text[end:]
+            text = self._pass_over(text)
         self._pending = b"" if self.done else text
 
     def finish(self) -> Envelope:
@@ -83,14 +83,20 @@ class Scanner:
             self.stop()
         return text[1:]
 
-    def _pass_over(self, text: bytes, end: int) -> None:
-        """Move on to `end`, and search what is passed unless it all lies deeper than the root."""
+    def _pass_over(self, text: bytes) -> bytes:
+        """Search the text where it touches the root, and move on; what is to be searched again."""
         before = self._place
+        after = walk(before, text)
+        if after.lowest > 1:
+            self._place = after
+            return b""
+        end = len(text) - _LOOKAHEAD_BYTES
         self._place = walk(before, text[:end])
         if self._place.lowest <= 1:
             self._search(text, end, before)
         if self._place.lowest < 1:
             self.stop()
+        return text[end:]
 
     def _search(self, text: bytes, end: int, place: Place) -> None:
         """Look for fields that start before `end`; the text starts at `place`."""

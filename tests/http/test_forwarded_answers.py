@@ -214,7 +214,6 @@ async def test_key_that_is_a_common_word_spoils_no_answer(serve, keepa, key):
     assert (await gateway.ask("/product?asin=B1")).body == body
 
 
-@pytest.mark.xfail(strict=True, reason="aiohttp writes header values as UTF-8 and drops the rest")
 async def test_header_bytes_that_are_no_utf8_pass(serve, keepa):
     """A header value of other bytes than UTF-8 reaches the caller as Keepa sent it."""
     gateway = await serve(keepa)

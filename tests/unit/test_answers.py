@@ -22,8 +22,8 @@ def request(accept=None):
 
 
 def read(response):
-    body = response.body
-    return orjson.loads(gzip.decompress(body) if "Content-Encoding" in response.headers else body)
+    body = response.content
+    return orjson.loads(gzip.decompress(body) if "Content-Encoding" in response.fields else body)
 
 
 @pytest.mark.parametrize(("accept", "packed"), [(None, False), ("gzip", True), ("br", False)])
@@ -33,12 +33,12 @@ def test_refusal_as_bytes(accept, packed):
     facts = RefusedCall("id-1", "product", "pricing", 50, 10, BALANCE)
     response = refuse(request(accept), refusal, facts)
     assert response.status == 429
-    assert response.headers.get("Content-Encoding") == ("gzip" if packed else None)
-    assert response.headers["Content-Type"].startswith("application/json")
-    assert response.headers["Vary"] == "Accept-Encoding"
-    assert response.headers["Retry-After"] == "2"
-    assert response.headers["X-Keepa-Gateway-Reserved"] == "0"
-    assert response.headers["RateLimit"] == '"keepa";r=0;t=30'
+    assert response.fields.get("Content-Encoding") == ("gzip" if packed else None)
+    assert response.fields["Content-Type"].startswith("application/json")
+    assert response.fields["Vary"] == "Accept-Encoding"
+    assert response.fields["Retry-After"] == "2"
+    assert response.fields["X-Keepa-Gateway-Reserved"] == "0"
+    assert response.fields["RateLimit"] == '"keepa";r=0;t=30'
     assert read(response)["current_balance"] == -5
 
 
@@ -46,14 +46,14 @@ def test_refusal_of_what_may_never_be():
     """A client error has neither Retry-After nor RateLimit."""
     response = refuse(request(), NotFound(), RefusedCall("id-1", balance=BALANCE))
     assert response.status == 404
-    assert not {"Retry-After", "RateLimit", "RateLimit-Policy"} & set(response.headers)
+    assert not {"Retry-After", "RateLimit", "RateLimit-Policy"} & set(response.fields)
 
 
 def test_what_stays_held_is_told():
     """A refusal after dispatch tells the tokens that stay held for the call."""
     facts = RefusedCall("id-1", balance=BALANCE)
     refusal = InsufficientTokensError(retry_after_ms=1)
-    assert refuse(request(), refusal, facts, 7).headers["X-Keepa-Gateway-Reserved"] == "7"
+    assert refuse(request(), refusal, facts, 7).fields["X-Keepa-Gateway-Reserved"] == "7"
 
 
 def test_balance_in_keepas_shape():
