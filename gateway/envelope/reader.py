@@ -188,4 +188,3 @@ class EnvelopeReader:
     def _drop_backlog(self) -> None:
         self._backlog.clear()
         self._backlog_bytes = 0
-
