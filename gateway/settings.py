@@ -94,6 +94,19 @@ class Settings(BaseSettings):
     upstream_timeout_seconds: float = Field(
         120, ge=1, le=3600, description="from reservation to the answer's last byte"
     )
+    upstream_retries: int = Field(
+        3,
+        ge=0,
+        le=10,
+        description="further attempts at a call: where Keepa surely charged nothing, "
+        "or with a reservation of its own",
+    )
+    breaker_failures: int = Field(
+        5, ge=1, le=1000, description="failed attempts in a row that open the circuit to Keepa"
+    )
+    breaker_cooldown_seconds: float = Field(
+        30, gt=0, le=3600, description="how long an open circuit refuses before the next probe"
+    )
     reservation_ttl_seconds: float | None = Field(
         None,
         ge=1,
