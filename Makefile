@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench clean
+.PHONY: help run test fuzz lint format bench chaos clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,6 +17,9 @@ run: .venv/for-run ## Install into .venv and run the gateway (without a KEEPA_AP
 test: .venv/for-test ## Install into .venv and run all tests
 	$(BIN)/pytest
 
+fuzz: .venv/for-test ## Try what nobody thought of, a minute for each property (SECONDS=60)
+	$(BIN)/pytest tests/fuzz --fuzz-seconds $(or $(SECONDS),60)
+
 lint: .venv/for-test ## Check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,6 +32,9 @@ format: .venv/for-test ## Bring the code into shape
 
 bench: .venv/for-test ## Measure what the budget costs, as ratios to a bare proxy (needs redis-server)
 	PYTHONPATH=tests $(BIN)/python -m bench
+
+chaos: .venv/for-test ## Cross every fault with every kind of call (needs redis-server; some minutes)
+	$(BIN)/pytest tests/chaos --chaos=full -rP
 
 clean: ## Remove what make made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -13,20 +13,24 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway import __version__, tasks
+from gateway.bodies import Bodies
+from gateway.breaker import Breaker
 from gateway.costs import CostTable
 from gateway.credentials import RealKey
-from gateway.door import open_doors, request_maker
+from gateway.dispatch import Dispatcher, Limits
+from gateway.doors import guard, open_doors, request_maker
 from gateway.envelope import read_envelope
 from gateway.errors import Refusal
 from gateway.intake import Intake
 from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Rules, Store
 from gateway.metrics import Metrics
 from gateway.observer import Observer
-from gateway.proxy import Limits, Proxy
+from gateway.proxy import Proxy
 from gateway.reports import Reports
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
+from gateway.turnstile import calm_accepting, make_turnstile, raise_descriptor_limit
 from gateway.upstream import Slots, Upstream
 from gateway.web import Site, Standing
 
@@ -35,6 +39,8 @@ _log: Any = structlog.get_logger(__name__)
 # An observation so many times older than it should be is no ground to spend on.
 _STALE_FACTOR = 5
 _YOUNG_OBJECTS = 20_000
+# Of all request bodies under way, each of which may have 16 MiB.
+_BODIES_BYTES = 256 * 1024 * 1024
 # What the store gets to confirm the last resolutions before the process ends.
 _LAST_WORDS_SECONDS = 3.0
 
@@ -60,12 +66,13 @@ def make_rules(settings: Settings) -> Rules:
 
 
 @asynccontextmanager
-async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
+async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIterator[Site]:
     """Build everything; at the end wait for what is under way.
 
     Args:
         settings: Checked.
         base_url: The upstream's, the simulator's where it stands in for Keepa.
+        bodies: Where request bodies are counted; who has the site's answer releases them.
     """
     # The built-in simulator takes any key; this one is no secret.
     key = RealKey(settings.keepa_api_key.get_secret_value() or "none")
@@ -83,20 +90,25 @@ async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
     )
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="envelope")
     secrets = {name: secret.get_secret_value() for name, secret in settings.service_keys.items()}
+    limits = Limits(
+        settings.min_balance_threshold,
+        settings.upstream_timeout_seconds,
+        settings.hold_seconds,
+        settings.upstream_retries,
+    )
+    breaker = Breaker(
+        settings.breaker_failures, settings.breaker_cooldown_seconds, upstream.fetch_token
+    )
+    metrics.watch_breaker(lambda: not breaker.is_closed)
     proxy = Proxy(
-        intake=Intake(Services(secrets), CostTable(settings.endpoint_costs), key.encoded),
+        intake=Intake(Services(secrets), CostTable(settings.endpoint_costs), key.encoded, bodies),
         ledger=ledger,
         observer=observer,
-        upstream=upstream,
+        breaker=breaker,
+        dispatcher=Dispatcher(upstream, executor, key, limits),
         slots=Slots(settings.max_concurrency, settings.max_queue),
         reports=Reports(metrics),
-        executor=executor,
-        limits=Limits(
-            settings.min_balance_threshold,
-            settings.upstream_timeout_seconds,
-            settings.hold_seconds,
-        ),
-        real_key=key,
+        limits=limits,
     )
     standing = Standing(
         settings.min_balance_threshold,
@@ -109,7 +121,12 @@ async def running(settings: Settings, base_url: str) -> AsyncIterator[Site]:
             observer.run(), tasks.tend_ledger(ledger, settings.safety_buffer)
         ):
             yield Site(
-                proxy=proxy, ledger=ledger, observer=observer, metrics=metrics, standing=standing
+                proxy=proxy,
+                ledger=ledger,
+                observer=observer,
+                breaker=breaker,
+                metrics=metrics,
+                standing=standing,
             )
             await proxy.finish()
             if not await ledger.delivered(_LAST_WORDS_SECONDS):
@@ -134,19 +151,28 @@ async def _in_background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[str]:
     """Listen; yield the gateway's own URL; at the end drain, then let calls in flight finish."""
-    async with _upstream_of(settings) as base_url, running(settings, base_url) as site:
-        server = web.Server(site.answer, request_factory=request_maker())
+    turnstile = make_turnstile(raise_descriptor_limit(), settings.max_concurrency)
+    bodies = Bodies(_BODIES_BYTES)
+    async with (
+        _upstream_of(settings) as base_url,
+        running(settings, base_url, bodies) as site,
+    ):
+        server = web.Server(guard(site.answer, bodies), request_factory=request_maker())
         # Time for the slowest call: its own deadline ends it, not ours.
         runner = web.ServerRunner(server, shutdown_timeout=settings.upstream_timeout_seconds + 5)
         await runner.setup()
         listener = await asyncio.get_running_loop().create_server(
-            open_doors(server), settings.host, settings.port, backlog=1024
+            open_doors(server, turnstile, settings.upstream_timeout_seconds),
+            settings.host,
+            settings.port,
+            backlog=1024,
         )
         host, port = listener.sockets[0].getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        _log.info("listening", url=url, version=__version__)
+        _log.info("listening", url=url, version=__version__, connections=turnstile.at_most)
         try:
-            yield url
+            with calm_accepting():
+                yield url
             # Whoever routes calls here has to see /readyz before the listener goes.
             site.standing.draining = True
             await asyncio.sleep(settings.drain_seconds)

@@ -10,11 +10,20 @@ from gateway.relay import Relay
 
 @dataclass(slots=True)
 class Carriage:
-    """One admitted call under way, and what became of it."""
+    """One admitted call under way, and what became of it: of its latest attempt, mostly."""
 
     call: Call
     hold: Hold
     facts: RefusedCall
+    deadline: float
+    """Monotonic; for all attempts together."""
+    is_probe: bool = False
+    """Whether the circuit breaker waits for its verdict."""
+    attempts: int = 1
+    earlier_seconds: float = 0.0
+    """Time that earlier attempts spent waiting for Keepa."""
+    doubtful_tokens: int = 0
+    """Still held for earlier attempts that Keepa may have charged."""
     dispatched: bool = False
     """From here on Keepa may charge: the call is carried to its end, whoever leaves."""
     relay: Relay | None = None
@@ -30,4 +39,29 @@ class Carriage:
     @property
     def upstream_seconds(self) -> float:
         """Time spent waiting for Keepa."""
-        return self.head_seconds + (self.relay.waited_seconds if self.relay else 0.0)
+        waited = self.relay.waited_seconds if self.relay else 0.0
+        return self.earlier_seconds + self.head_seconds + waited
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the caller has the head of an answer."""
+        return self.relay is not None and self.relay.reply is not None
+
+    @property
+    def waits_for_keepa(self) -> bool:
+        """Whether the call was last seen waiting for Keepa; else for its turn, or its caller."""
+        return self.dispatched and (self.relay is None or self.relay.is_reading)
+
+    def begin_again(self, hold: Hold) -> None:
+        """Start another attempt; the one before is resolved, unless it had the same hold."""
+        self.earlier_seconds = self.upstream_seconds
+        if self.outcome == "doubt":
+            self.doubtful_tokens += self.hold.tokens
+        self.hold = hold
+        self.attempts += 1
+        self.dispatched = self.is_picture = False
+        self.relay = None
+        self.head_seconds = 0.0
+        self.outcome = ""
+        self.consumed = None
+        self.status = 0

@@ -1,28 +1,38 @@
-"""Every caller's connection: malformed requests, faults of our own, callers who leave."""
+"""One caller's connection: malformed requests, slow callers, faults of our own, who leaves."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, cast
 
-import aiohttp
 import structlog
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import _ErrInfo
 
 from gateway.answers import refuse
-from gateway.errors import BadRequest, InternalError, Refusal, RefusedCall, UriTooLong
+from gateway.errors import InternalError, Overloaded, Refusal, RefusedCall, TooSlow
 from gateway.headers import request_id
+from gateway.heads import (
+    MAX_HEADER_LINES,
+    MAX_HEADERS,
+    MAX_LINE,
+    refusal_of,
+    too_large_headers,
+)
+from gateway.turnstile import Turnstile
 
-# Of a request; longer ones are refused.
-MAX_BODY = 16 * 1024 * 1024
+# What heads that are not whole may have in sum: nearly all others come in one packet, and are none
+# of these.
+_ALL_HEADS = 64 * 1024 * 1024
 
 _log: Any = structlog.get_logger(__name__)
-# Above the longest URL that a call may have, so that the intake refuses it and not the parser.
-_MAX_LINE = 136 * 1024
 # As long as callers and balancers commonly keep an idle connection.
 _IDLE_SECONDS = 75
+# From a request's first byte to its head's end, however it drips.
+_HEAD_SECONDS = 30
+# How long a refused caller is heard out, and one beyond the bound may take for its request.
+_FAREWELL_SECONDS = 2.0
 
 
 class Door(web.RequestHandler):
@@ -31,21 +41,127 @@ class Door(web.RequestHandler):
     Faults that never became a call are answered in the one shape. A caller who leaves cancels what
     is done for it only where that was asked for (`cancel_if_left`): a call that Keepa may charge is
     carried to its end.
+
+    Args:
+        server: Who answers.
+        turnstile: Who counts.
+        stall_seconds: How long an answer may wait for its caller to take more of it.
     """
 
-    __slots__ = ("leaving_cancels",)
+    __slots__ = (
+        "_body", "_farewell", "_head_bytes", "_head_timer", "_is_deaf", "_stall_seconds",
+        "_stall_timer", "_turnstile", "_wire", "is_surplus", "leaving_cancels",
+    )  # fmt: skip
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, server: web.Server, turnstile: Turnstile, stall_seconds: float) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # none: it would tell URLs
+            keepalive_timeout=_IDLE_SECONDS,
+            auto_decompress=False,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_HEADERS,
+            max_headers=MAX_HEADER_LINES,
+            # What comes of a body before anybody reads it.
+            read_bufsize=64 * 1024,
+        )
         self.leaving_cancels = False
+        self.is_surplus = False
+        self._turnstile = turnstile
+        self._stall_seconds = stall_seconds
+        self._wire: asyncio.Transport | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._is_deaf = False
+        self._farewell: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the caller in; one beyond the bound gets a little time to be told so."""
+        super().connection_made(transport)
+        # aiohttp forgets the transport when it closes it, though there may be much to send still.
+        self._wire = cast("asyncio.Transport", transport)
+        turnstile = self._turnstile
+        turnstile.inside += 1
+        if turnstile.inside > turnstile.at_most + turnstile.surplus:
+            self._wire.abort()
+        elif turnstile.inside > turnstile.at_most:
+            self.is_surplus = True
+            self._wait_for_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Cancel what is done for the caller, where that was asked for."""
+        """Count the caller out; cancel what is done for it, where that was asked for."""
         # aiohttp awaits the answer in this task, so that cancelling one cancels the other.
         task = self._task_handler
         super().connection_lost(exc)
+        self._turnstile.inside -= 1
+        self._wire = None
+        self._head_ended()
+        self._taken()
+        if self._farewell and not self._farewell.done():
+            self._farewell.set_result(None)
         if self.leaving_cancels and task is not None:
             task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; bound heads, and what comes before its turn."""
+        if self._is_deaf:
+            return
+        body, seen = self._body, self._request_count
+        is_head = body.is_eof()
+        super().data_received(data)
+        if self._request_count != seen:
+            self._head_ended()
+            self._note_newest(data, body)
+        elif data and is_head:
+            self._count_head(len(data))
+
+    def _note_newest(self, data: bytes, before: StreamReader) -> None:
+        """Note the newest request, whose head ended in `data`; `before`: the body that was due."""
+        message, self._body = self._messages[-1]
+        if isinstance(message, _ErrInfo):
+            # Nothing that follows can be told apart any more.
+            self._is_deaf = True
+            if not before.is_eof():
+                before.set_exception(web.RequestPayloadError())
+        elif data and self._body is EMPTY_PAYLOAD and not data.endswith(b"\r\n\r\n"):
+            self._wait_for_head()
+        if len(self._messages) > 1 or self._request_in_progress:
+            # Sent before its turn: what follows stays with the caller.
+            self._pause_reading_for_buffer()
+
+    def _count_head(self, size: int) -> None:
+        """Bound a head that comes in pieces: by itself, with all others, in time."""
+        self._head_bytes += size
+        self._turnstile.head_bytes += size
+        if self._head_bytes > MAX_LINE + MAX_HEADERS:
+            self._refuse(too_large_headers())
+        elif self._turnstile.head_bytes > _ALL_HEADS:
+            self._refuse(Overloaded("Too many requests are only half here"))
+        elif self._head_timer is None:
+            self._wait_for_head()
+
+    def pause_writing(self) -> None:
+        """Give a caller who does not take its answer so long, and no longer."""
+        super().pause_writing()
+        self._wait_for_taking()
+
+    def resume_writing(self) -> None:
+        """Go on: the caller took enough of it."""
+        super().resume_writing()
+        self._taken()
+
+    def force_close(self) -> None:
+        """Close, and give what is still to be sent its time."""
+        super().force_close()
+        self._wait_for_taking()
+
+    async def start(self) -> None:
+        """Answer requests until the connection is to close, and give the last answer its time."""
+        await super().start()
+        self._wait_for_taking()
 
     def handle_error(
         self,
@@ -55,67 +171,95 @@ class Door(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - aiohttp's text quotes the request line
     ) -> web.StreamResponse:
         """Answer a malformed request, or a fault of our own; aiohttp's own texts have the URL."""
-        refusal: Refusal
-        if status == BadRequest.status:
-            refusal = UriTooLong() if isinstance(exc, LineTooLong) else BadRequest()
-            _log.info("malformed_request", fault=type(exc).__name__)
-        else:
-            refusal = InternalError()
+        refusal = refusal_of(status, exc)
+        if isinstance(refusal, InternalError):
             _log.error("unhandled", fault=type(exc).__name__, exc_info=exc)
+        elif refusal is exc:
+            _log.info("turned_away", reason=refusal.reason)
+        else:
+            _log.info("malformed_request", fault=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError
         response = refuse(request, refusal, RefusedCall(request_id(request.headers)))
         response.force_close()
         return response
 
+    def _make_error_handler(
+        self, err_info: _ErrInfo
+    ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            response = self.handle_error(request, err_info.status, err_info.exc)
+            with suppress(ConnectionError):
+                await response.prepare(request)
+                await self._hear_out()
+            return response
 
-def request_maker() -> Callable[..., web.BaseRequest]:
-    """Return what makes requests that may have the largest body a call may have."""
-    loop = asyncio.get_running_loop()
+        return answer
 
-    def make(
-        message: RawRequestMessage,
-        payload: aiohttp.StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> web.BaseRequest:
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY
-        )
+    async def _hear_out(self) -> None:
+        """Drop what the caller still sends: else a reset overtakes its answer (RFC 9112, 9.6)."""
+        if self._wire is None or self._wire.is_closing():
+            return
+        self._is_deaf = True
+        # A caller who has left already is none of our faults.
+        with suppress(OSError):
+            self._wire.write_eof()
+        self._resume_transport_reading()
+        self._farewell = self._loop.create_future()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._farewell, _FAREWELL_SECONDS)
 
-    return make
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what never became a request."""
+        self._head_ended()
+        self._is_deaf = True
+        self._request_count += 1
+        self._messages.append((_ErrInfo(refusal.status, refusal, ""), EMPTY_PAYLOAD))
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
 
+    def _wait_for_head(self) -> None:
+        seconds = _FAREWELL_SECONDS if self.is_surplus else _HEAD_SECONDS
+        self._head_timer = self._loop.call_later(seconds, self._give_up_head)
 
-def open_doors(server: web.Server) -> Callable[[], Door]:
-    """Return what makes a `Door` for each connection to `server`."""
-    loop = asyncio.get_running_loop()
+    def _give_up_head(self) -> None:
+        if self._request_in_progress or self._messages:
+            self._wait_for_head()  # the answer before has to go first
+        elif self._head_bytes or not self.is_surplus:
+            self._refuse(TooSlow("The request did not arrive in time"))
+        else:
+            self.force_close()
 
-    def make() -> Door:
-        return Door(
-            server,
-            loop=loop,
-            access_log=None,
-            keepalive_timeout=_IDLE_SECONDS,
-            auto_decompress=False,
-            max_line_size=_MAX_LINE,
-            max_field_size=_MAX_LINE,
-        )
+    def _head_ended(self) -> None:
+        self._turnstile.head_bytes -= self._head_bytes
+        self._head_bytes = 0
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
 
-    return make
+    def _wait_for_taking(self) -> None:
+        wire = self._wire
+        if wire and not self._stall_timer and wire.get_write_buffer_size():
+            self._stall_timer = self._loop.call_later(self._stall_seconds, wire.abort)
+
+    def _taken(self) -> None:
+        if self._stall_timer:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
 
 def cancel_if_left(request: web.BaseRequest) -> None:
     """From now on, a caller who leaves cancels what is done for it."""
-    _door_of(request).leaving_cancels = True
+    door_of(request).leaving_cancels = True
 
 
 def carry_on(request: web.BaseRequest) -> None:
     """From now on, a caller who leaves changes nothing."""
-    _door_of(request).leaving_cancels = False
+    door_of(request).leaving_cancels = False
 
 
-def _door_of(request: web.BaseRequest) -> Door:
+def door_of(request: web.BaseRequest) -> Door:
+    """Return the connection that the request came on."""
     door = request.protocol
     if not isinstance(door, Door):
         raise TypeError("callers come through a Door")

@@ -16,6 +16,7 @@
         ├── UpstreamUnreachable       502 upstream_unreachable
         ├── LedgerUnavailable         503 ledger_unavailable
         ├── BalanceUnknown            503 balance_unknown
+        ├── CircuitOpen               503 circuit_open
         ├── Overloaded                503 overloaded
         ├── InternalError             500 internal
         └── UpstreamTimeout           504 upstream_timeout
@@ -212,6 +213,13 @@ class BalanceUnknown(Refusal):
     status, reason, type, retryable = 503, "balance_unknown", "unavailable", True
     default_retry_ms = 2_000
     message = "Keepa's token balance is not known yet"
+
+
+class CircuitOpen(Refusal):
+    """Keepa failed too many attempts in a row: nothing is reserved or sent until a probe is due."""
+
+    status, reason, type, retryable = 503, "circuit_open", "unavailable", True
+    message = "Keepa fails; calls are refused for a while, to be tried again"
 
 
 class Overloaded(Refusal):

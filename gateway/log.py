@@ -21,8 +21,6 @@ _KEY_PAIR = re.compile(r"(?i)(\bkey=)[^&\s\"'<>)\\]+")
 
 _JSON_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
-_logger = structlog.get_logger(__name__)
-
 
 class Redactor:
     """Takes secrets out of a finished line, in every spelling they may have in it."""
@@ -129,8 +127,3 @@ def set_up_logging(level: str, log_format: str, secrets: Iterable[str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
-
-
-def log_call(**facts: Any) -> None:
-    """Write the one line of a call."""
-    _logger.info("call", **facts)

@@ -1,6 +1,7 @@
 """What Prometheus scrapes. Labels come from small closed sets: never an ASIN, a key or a URL."""
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -65,6 +66,7 @@ class Metrics:
                 ("tokens_floor", "Balance that no admitted call crosses"),
                 ("tokens_safety_buffer", "Balance below which a warning is due"),
                 ("store_up", "Whether the ledger's store answers"),
+                ("breaker_open", "Whether calls are refused because Keepa fails"),
             )
         }
         for name in _OF_THE_BALANCE:
@@ -85,6 +87,10 @@ class Metrics:
         self._error_of = cache(self._error.labels)
         self._upstream_of = cache(self._upstream.labels)
         self._store_of = cache(self._store.labels)
+
+    def watch_breaker(self, is_open: Callable[[], bool]) -> None:
+        """Ask, whenever the metrics are read, whether the circuit is open."""
+        self._gauges["breaker_open"].set_function(is_open)
 
     def called(
         self,

@@ -8,57 +8,43 @@ import asyncio
 import itertools
 import secrets
 import time
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from aiohttp import web
-from multidict import MultiMapping
 
 from gateway.answers import refuse, tell_balance
 from gateway.balance import Balance
+from gateway.breaker import Breaker
 from gateway.carriage import Carriage
-from gateway.credentials import RealKey
-from gateway.door import cancel_if_left, carry_on
+from gateway.dispatch import Dispatcher, Limits
+from gateway.door import cancel_if_left
 from gateway.envelope import Envelope
 from gateway.errors import (
     BalanceUnknown,
+    CircuitOpen,
     ExceedsCapacity,
     InsufficientTokensError,
+    LedgerUnavailable,
     Overloaded,
     RateLimited,
     Refusal,
     RefusedCall,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
-from gateway.headers import (
-    forward_answer_headers,
-    forward_request_headers,
-    own_headers,
-    request_id,
-)
+from gateway.headers import request_id
 from gateway.intake import Call, Intake
 from gateway.ledger import Admission, Code, Hold, Ledger
 from gateway.observer import PATIENCE_SECONDS, Observer, read_observation
-from gateway.relay import Relay
 from gateway.reply import Reply
 from gateway.reports import Reports
-from gateway.upstream import NotSent, Slots, Upstream
+from gateway.upstream import Slots, backoff_seconds
 
 _log: Any = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the proxy needs of the settings. Times in seconds."""
-
-    floor: int
-    upstream_seconds: float
-    """From the reservation to the answer's last byte."""
-    hold_seconds: float
 
 
 class Proxy:
@@ -70,22 +56,20 @@ class Proxy:
         intake: Intake,
         ledger: Ledger,
         observer: Observer,
-        upstream: Upstream,
+        breaker: Breaker,
+        dispatcher: Dispatcher,
         slots: Slots,
         reports: Reports,
-        executor: Executor,
         limits: Limits,
-        real_key: RealKey,
     ) -> None:
         self._intake = intake
         self._ledger = ledger
         self._observer = observer
-        self._upstream = upstream
+        self._breaker = breaker
+        self._dispatcher = dispatcher
         self._slots = slots
         self._reports = reports
-        self._executor = executor
         self._limits = limits
-        self._real_key = real_key
         # Unlike a caller's request id, never the same twice.
         self._call_ids = map(f"{secrets.token_hex(6)}-{{}}".format, itertools.count(1))
         self._under_way = 0
@@ -101,11 +85,17 @@ class Proxy:
             if call.price.endpoint == "token":
                 return await self._tell_balance(request, facts, began_at)
             # Before it takes tokens and a request slot, which a refused call leaves to others.
-            self._slots.check()
-            hold = await self._reserve(call, facts)
+            with self._slots.on_the_way():
+                is_probe = not self._breaker.is_closed
+                if is_probe:
+                    await self._breaker.become_probe()
+                hold = await self._reserve(call, facts, is_probe=is_probe)
         except Refusal as refusal:
             return self._refuse(request, refusal, facts, began_at)
-        return await self._forward(request, Carriage(call, hold, facts), began_at)
+        deadline = hold.began_at + self._limits.upstream_seconds
+        return await self._forward(
+            request, Carriage(call, hold, facts, deadline, is_probe), began_at
+        )
 
     async def finish(self) -> None:
         """Wait for the calls whose callers have left."""
@@ -126,17 +116,20 @@ class Proxy:
         self._reports.answered(facts, began_at)
         return tell_balance(request, self._ledger.latest, facts.request_id, self._limits.floor)
 
-    async def _reserve(self, call: Call, facts: RefusedCall) -> Hold:
+    async def _reserve(self, call: Call, facts: RefusedCall, *, is_probe: bool) -> Hold:
+        """Hold the call's price, or raise why not; a probe that may not go gives its turn back."""
+        try:
+            return await self._admit(call, facts)
+        except BaseException:
+            if is_probe:
+                self._breaker.give_back()
+            raise
+
+    async def _admit(self, call: Call, facts: RefusedCall) -> Hold:
         """Hold the call's price, or raise why not; wait a little for an unknown balance."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            admission = await self._ledger.reserve(
-                next(self._call_ids),
-                call.price.tokens,
-                self._limits.floor,
-                call.service,
-                call.price.endpoint,
-            )
+            admission = await self._ask_for_hold(call)
             facts.balance = admission.balance
             if admission.hold:
                 return admission.hold
@@ -151,6 +144,15 @@ class Proxy:
             else:
                 await self._observer.become_known(patience)
 
+    def _ask_for_hold(self, call: Call) -> Coroutine[Any, Any, Admission]:
+        return self._ledger.reserve(
+            next(self._call_ids),
+            call.price.tokens,
+            self._limits.floor,
+            call.service,
+            call.price.endpoint,
+        )
+
     def _items_within(self, call: Call, balance: Balance) -> int | None:
         """Return how many of the call's items would fit now; None: it has none."""
         # Keepa runs nothing from 0 down, however low the floor.
@@ -161,53 +163,93 @@ class Proxy:
         self, request: web.BaseRequest, carriage: Carriage, began_at: float
     ) -> Reply:
         """Forward one admitted call and resolve its hold."""
-        # The loop's own clock is the monotonic one, on which holds count.
-        deadline = carriage.hold.began_at + self._limits.upstream_seconds
         self._under_way += 1
         try:
-            async with asyncio.timeout_at(deadline), self._slots:
-                relay = await self._dispatch(request, carriage)
-                return await relay.run(partial(self._resolve, carriage))
+            # The loop's own clock is the monotonic one, on which holds count.
+            async with asyncio.timeout_at(carriage.deadline):
+                return await self._carry(request, carriage)
         except (Refusal, TimeoutError) as failure:
+            if isinstance(failure, TimeoutError) and carriage.waits_for_keepa:
+                self._judge(carriage, failed=True)
             return self._explain(request, carriage, failure)
         finally:
             self._resolve(carriage, Envelope(), whole=False)
+            if carriage.is_probe:
+                self._breaker.give_back()
             self._reports.forwarded(carriage, began_at)
             self._under_way -= 1
             if not self._under_way:
                 self._none_under_way.set()
 
-    async def _dispatch(self, request: web.BaseRequest, carriage: Carriage) -> Relay:
-        """Send the call; return how its answer goes on when the answer's head is there."""
+    async def _carry(self, request: web.BaseRequest, carriage: Carriage) -> Reply:
+        """Attempt the call until it is answered or may not be attempted again."""
+        ending: Reply | UpstreamUnreachable | None = None
+        while True:
+            try:
+                ending = await self._attempt(request, carriage)
+            except UpstreamUnreachable as failure:
+                self._judge(carriage, failed=True)
+                ending = failure
+            except Overloaded:
+                # Of a later attempt: the call's answer is how the one before ended.
+                if ending is None:
+                    raise
+                break
+            if carriage.is_begun or not await self._prepare_again(request, carriage):
+                break
+        if isinstance(ending, Refusal):
+            raise ending
+        carriage.status = ending.status
+        return ending
+
+    async def _attempt(self, request: web.BaseRequest, carriage: Carriage) -> Reply:
+        """Send the call once, and pass its answer on."""
+        async with self._slots:
+            relay = await self._dispatcher.send(request, carriage)
+            reply = await relay.run(partial(self._resolve, carriage))
+        self._judge(carriage, failed=reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+        return reply
+
+    def _judge(self, carriage: Carriage, *, failed: bool) -> None:
+        """Tell the circuit breaker how an attempt ended."""
+        is_probe, carriage.is_probe = carriage.is_probe, False
+        if failed:
+            self._breaker.fail(is_probe=is_probe)
+        else:
+            self._breaker.succeed(is_probe=is_probe)
+
+    async def _prepare_again(self, request: web.BaseRequest, carriage: Carriage) -> bool:
+        """Wait a little for another attempt, with tokens held for it; False: there is none.
+
+        Where Keepa may have charged the one before, its hold stays, and the next gets its own.
+        """
         call, hold = carriage.call, carriage.hold
-        # A hold must outlive Keepa's work on its call, however long the call waited for its turn.
-        margin = self._limits.hold_seconds - self._limits.upstream_seconds
-        if time.monotonic() - hold.began_at > margin:
-            raise Overloaded
-        headers = forward_request_headers(request.headers)
-        if call.is_rewritten:
-            headers.popall("Content-Encoding", None)
-        carry_on(request)
-        carriage.dispatched = True
-        sent_at = time.monotonic()
-        try:
-            answer = await self._upstream.send(call.method, call.target, headers, call.body)
-        except NotSent:
-            carriage.dispatched = False
-            raise
-        finally:
-            carriage.head_seconds = time.monotonic() - sent_at
-        carriage.seen_at = time.monotonic()
-        carriage.status = answer.status
-        carriage.is_picture = answer.status == HTTPStatus.OK and _is_picture(answer.headers)
-        headers = forward_answer_headers(answer.headers, self._real_key.shown)
-        headers.update(
-            own_headers(
-                carriage.facts.request_id, hold.tokens, carriage.facts.balance, self._limits.floor
-            )
-        )
-        carriage.relay = Relay(request, answer, headers, self._executor, self._real_key)
-        return carriage.relay
+        pause = backoff_seconds(carriage.attempts)
+        if (
+            carriage.attempts > self._limits.retries
+            or not self._breaker.is_closed
+            or (carriage.dispatched and not call.is_repeatable)
+            or request.transport is None
+            or time.monotonic() + pause > carriage.deadline
+        ):
+            return False
+        if carriage.dispatched:
+            self._resolve(carriage, Envelope(), whole=False)
+        cancel_if_left(request)
+        await asyncio.sleep(pause)
+        if carriage.dispatched:
+            try:
+                admission = await self._ask_for_hold(call)
+            except LedgerUnavailable:
+                return False
+            if admission.hold is None:
+                return False
+            carriage.facts.balance = admission.balance
+            hold = admission.hold
+        elif self._limits.is_too_old(hold.began_at):
+            return False
+        carriage.begin_again(hold)
+        return True
 
     def _resolve(self, carriage: Carriage, envelope: Envelope, *, whole: bool) -> None:
         """Decide what the hold becomes; the first word counts."""
@@ -235,6 +277,7 @@ class Proxy:
         hold = carriage.hold
         carriage.outcome = "settled"
         carriage.consumed = consumed
+        self._reports.settled(hold, consumed)
         self._ledger.settle(hold, consumed, read_observation(envelope, carriage.seen_at))
 
     def _explain(
@@ -246,11 +289,14 @@ class Proxy:
         if isinstance(failure, Refusal):
             refusal = failure
         else:
-            refusal = UpstreamTimeout() if carriage.dispatched else Overloaded()
+            was_sent = carriage.dispatched or carriage.attempts > 1
+            refusal = UpstreamTimeout() if was_sent else Overloaded()
         carriage.status = refusal.status
         facts = carriage.facts
         facts.max_items_now = self._items_within(carriage.call, facts.balance)
-        reserved = carriage.hold.tokens if carriage.dispatched else 0
+        reserved = carriage.doubtful_tokens
+        if carriage.dispatched and carriage.outcome in {"", "doubt"}:
+            reserved += carriage.hold.tokens
         return refuse(request, refusal, facts, reserved)
 
     def _refuse(
@@ -258,7 +304,7 @@ class Proxy:
     ) -> Reply:
         if not facts.balance.known:
             latest = self._ledger.latest
-            is_current = latest.known and isinstance(refusal, Overloaded)
+            is_current = latest.known and isinstance(refusal, Overloaded | CircuitOpen)
             facts.balance = latest._replace(known=is_current)
         self._reports.refused(facts, refusal, began_at)
         return refuse(request, refusal, facts)
@@ -272,8 +318,3 @@ def _refusal_of(admission: Admission) -> Refusal:
     if admission.code == Code.RATE:
         return RateLimited(retry_after_ms=admission.wait_ms)
     raise AssertionError(admission)
-
-
-def _is_picture(headers: MultiMapping[str]) -> bool:
-    """`/graphimage` answers with a PNG, which has no room for token fields."""
-    return headers.get("Content-Type", "").lower().startswith("image/")

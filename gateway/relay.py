@@ -64,11 +64,16 @@ class Relay:
         self.caller_left = False
         self.waited_seconds = 0.0
         """Time spent waiting for the body."""
+        self.is_reading = False
+        """Whether it waits for the body, or did when it was cancelled."""
         self.reply: Reply | None = None
         """There once the head went to the caller: a failure then can only cut its connection."""
 
     async def run(self, told: Told) -> Reply:
         """Pass the answer on; a caller who leaves does not keep its token fields from being read.
+
+        A short error page of a server's (5xx, without token fields) is returned unsent: the call
+        may be attempted again.
 
         Args:
             told: Called once, as soon as the token fields are there, else at the body's end.
@@ -94,9 +99,12 @@ class Relay:
             self._told = None
 
     async def _send_whole(self, body: bytes) -> Reply:
-        self._tell(read_envelope(body, self._encoding), whole=True)
+        envelope = read_envelope(body, self._encoding)
+        self._tell(envelope, whole=True)
         self._headers.popall("Content-Length", None)
-        return await self._begin(self._without_key(body))
+        reply = self._make_reply(self._without_key(body))
+        is_fault = self._answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        return reply if is_fault and envelope.is_empty else await self._begin(reply)
 
     def _without_key(self, body: bytes) -> bytes:
         """Return the body as it came, unless it is an error page that repeats our URL."""
@@ -115,7 +123,7 @@ class Relay:
         reader = EnvelopeReader(self._encoding, self._executor)
         whole = False
         try:
-            reply = await self._begin(None)
+            reply = await self._begin(self._make_reply(None))
             chunk = first
             while chunk:
                 await reader.feed(chunk)
@@ -139,16 +147,18 @@ class Relay:
         """Return what came of the body; empty at its end."""
         content = self._answer.content
         waiting_since = time.monotonic()
+        self.is_reading = True
         try:
-            return await content.readany()
+            chunk = await content.readany()
         except aiohttp.ClientError:
             # What came before the cut may hold the token fields, and readany keeps it to itself.
-            rest = content._read_nowait(-1)  # noqa: SLF001
-            if not rest:
+            chunk = content._read_nowait(-1)  # noqa: SLF001
+            if not chunk:
                 raise
-            return rest
         finally:
             self.waited_seconds += time.monotonic() - waiting_since
+        self.is_reading = False
+        return chunk
 
     async def _read_on(self, size: int) -> bytes:
         """Return the rest of an error page, unless it is a large one: it is looked at whole."""
@@ -159,10 +169,13 @@ class Relay:
                 rest += await self._read()
         return rest
 
-    async def _begin(self, body: bytes | None) -> Reply:
-        self.reply = Reply(self._answer.status, self._headers, body, self._answer.reason)
-        await self._send(self.reply.prepare(self._request))
-        return self.reply
+    def _make_reply(self, body: bytes | None) -> Reply:
+        return Reply(self._answer.status, self._headers, body, self._answer.reason)
+
+    async def _begin(self, reply: Reply) -> Reply:
+        self.reply = reply
+        await self._send(reply.prepare(self._request))
+        return reply
 
     async def _send(self, step: Coroutine[object, object, object]) -> None:
         """Do one step towards the caller, unless it has left."""

@@ -46,8 +46,9 @@ class Reply(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         framing = self._frame(request)
-        major, minor = request.version
-        lines = [f"HTTP/{major}.{minor} {self._status} {self._reason}"]
+        # What we speak, not what was asked for: HTTP/0.9 and 2.0 come as far as this.
+        minor = int(request.version >= HttpVersion11)
+        lines = [f"HTTP/1.{minor} {self._status} {self._reason}"]
         lines += [f"{name}: {value}" for name, value in self.fields.items()]
         if "Date" not in self.fields:
             lines.append(f"Date: {rfc822_formatted_time()}")

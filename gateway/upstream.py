@@ -1,7 +1,11 @@
 """Keepa: a bounded number of calls in flight, and what a failed call may have cost."""
 
 import asyncio
+import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 
 import aiohttp
 from multidict import CIMultiDict
@@ -11,7 +15,16 @@ from gateway.connections import Answer, Connections, NoConnection
 from gateway.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 
 _TOKEN_SECONDS = 5
+# Between attempts: twice as long each time, and at random, so that callers do not come in step.
+_BACKOFF_SECONDS = 0.2
+_BACKOFF_AT_MOST_SECONDS = 5.0
 _TOKEN_BYTES = 65_536
+
+
+def backoff_seconds(attempts: int) -> float:
+    """Return how long to wait after so many failed attempts: exponential, with full jitter."""
+    longest = min(_BACKOFF_AT_MOST_SECONDS, _BACKOFF_SECONDS * 2 ** (attempts - 1))
+    return random.uniform(0, longest)  # noqa: S311 - no secret
 
 
 class NotSent(UpstreamUnreachable):
@@ -31,26 +44,39 @@ class Slots:
 
     def __init__(self, at_once: int, queue: int) -> None:
         self._free = asyncio.Semaphore(at_once)
-        self._queue = queue
-        self._waiting = 0
+        self._places = at_once + queue
+        # By calls that run, wait, or are on their way here.
+        self._taken = 0
 
     def check(self) -> None:
         """Raise Overloaded where a call that came now would find the queue full."""
-        if self._free.locked() and self._waiting >= self._queue:
+        if self._taken >= self._places:
             raise Overloaded
 
-    async def __aenter__(self) -> None:
-        if not self._free.locked():
-            await self._free.acquire()
-            return
+    @contextmanager
+    def on_the_way(self) -> Iterator[None]:
+        """Keep a place for a call that is not admitted yet, or raise Overloaded.
+
+        Of a crowd that comes at once, all would find room before the first has been admitted.
+        """
         self.check()
-        self._waiting += 1
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+    async def __aenter__(self) -> None:
+        self.check()
+        self._taken += 1
         try:
             await self._free.acquire()
-        finally:
-            self._waiting -= 1
+        except BaseException:
+            self._taken -= 1
+            raise
 
     async def __aexit__(self, *_: object) -> None:
+        self._taken -= 1
         self._free.release()
 
 
@@ -100,7 +126,7 @@ class Upstream:
             The answer's body, its Content-Encoding, and when its headers came (monotonic seconds).
 
         Raises:
-            UpstreamUnreachable: No answer.
+            UpstreamUnreachable: No answer, or an error of Keepa's own.
             UpstreamTimeout: None in 5 s.
         """
         try:
@@ -119,4 +145,6 @@ class Upstream:
             raise UpstreamTimeout from None
         except aiohttp.ClientError:
             raise UpstreamUnreachable from None
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise UpstreamUnreachable
         return bytes(body), answer.headers.get("Content-Encoding"), seen_at

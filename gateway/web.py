@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.answers import refuse
+from gateway.breaker import Breaker
 from gateway.errors import LedgerUnavailable, Refusal, RefusedCall, Unauthorized
 from gateway.headers import credentials_of, request_id
 from gateway.ledger import Ledger, Look
@@ -43,6 +44,7 @@ class Site:
         proxy: Proxy,
         ledger: Ledger,
         observer: Observer,
+        breaker: Breaker,
         metrics: Metrics,
         standing: Standing,
     ) -> None:
@@ -50,6 +52,7 @@ class Site:
         self._proxy = proxy
         self._ledger = ledger
         self._observer = observer
+        self._breaker = breaker
         self._metrics = metrics
         self._own = {
             "/healthz": self.tell_health,
@@ -104,6 +107,7 @@ class Site:
             {
                 "tokens": _tokens(look, self.standing),
                 "services": services,
+                "breaker": self._breaker.state.value,
                 "store": self._ledger.store.kind,
                 "version": __version__,
             }

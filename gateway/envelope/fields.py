@@ -10,6 +10,10 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+# A bucket holds the lumps of an hour. It may hold more for a while, where the plan became smaller,
+# but not by this factor: such a reading would admit everything until the next one, and is none.
+_MOST_MINUTES: Final = 60 * 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -41,12 +45,13 @@ class Envelope:
 
     @property
     def has_observation(self) -> bool:
-        """The bucket can be read from it. A missing `flow_reduction` counts as 0."""
+        """The bucket can be read from it, and could hold that. No `flow_reduction` counts as 0."""
         return (
             self.tokens_left is not None
             and self.refill_in_ms is not None
             and self.refill_rate is not None
             and self.refill_rate > 0
+            and self.tokens_left <= self.refill_rate * _MOST_MINUTES
         )
 
     @property

@@ -15,7 +15,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+from support.loop_watch import Findings
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer
 
 from bench.load import Run, call
@@ -32,7 +34,7 @@ def process(*command: str, environment: dict[str, str] | None = None) -> Iterato
     server = subprocess.Popen(
         [sys.executable, *command],
         stdout=subprocess.PIPE,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, "PYTHONPATH": str(HERE.parent), **(environment or {})},
         cwd=HERE,
     )
     try:
@@ -45,7 +47,9 @@ def process(*command: str, environment: dict[str, str] | None = None) -> Iterato
 
 
 @contextmanager
-def gateway(upstream: str, redis_url: str, **settings: str) -> Iterator[tuple[str, int]]:
+def gateway(
+    upstream: str, redis_url: str, *arguments: str, **settings: str
+) -> Iterator[tuple[str, int]]:
     environment = {
         "KEEPA_API_KEY": "bench",
         "KEEPA_BASE_URL": upstream,
@@ -53,7 +57,7 @@ def gateway(upstream: str, redis_url: str, **settings: str) -> Iterator[tuple[st
         "RATE_LIMIT_PER_MINUTE": "0",
         **settings,
     }
-    with process("serve_gateway.py", environment=environment) as running:
+    with process("serve_gateway.py", *arguments, environment=environment) as running:
         yield running
 
 
@@ -123,9 +127,33 @@ async def beside(url: str, target: str | None, seconds: float) -> Run:
     return await light
 
 
+async def measure_callbacks(upstream: str, redis_url: str, folder: Path, seconds: float) -> None:
+    """Tell the longest callback under small calls and under large answers, in a run of its own."""
+    file = folder / "findings.json"
+    with gateway(upstream, redis_url, str(file)) as (url, pid):
+        findings = Findings(pid, file)
+        await call(url, SMALL, connections=4, seconds=3.5)
+        findings.ask()
+        print("longest callback of the event loop, processor time:")
+        await call(url, SMALL, connections=CONNECTIONS, seconds=seconds)
+        print(f"  small answers, {CONNECTIONS} connections  {describe(findings.ask())}")
+        for order in ("first", "last"):
+            await call(url, f"{SMALL}&answer={order}", connections=4, seconds=seconds)
+            print(f"  20 MB gzip, fields {order:5}     {describe(findings.ask())}")
+
+
+def describe(found: dict[str, Any]) -> str:
+    longest = found["longest"][0]
+    return (
+        f"{longest['ms']:.1f} ms ({longest['gc_ms']:.1f} of it GC) of {found['callbacks']}: "
+        f"{longest['what']}"
+    )
+
+
 async def main(rounds: int, seconds: float) -> None:
     with ExitStack() as stack:
-        redis = RedisServer(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        redis = RedisServer(folder)
         stack.callback(redis.kill)
         upstream, _ = stack.enter_context(process("upstream.py"))
         bare, _ = stack.enter_context(process("bare_proxy.py", upstream))
@@ -138,6 +166,7 @@ async def main(rounds: int, seconds: float) -> None:
             await call(url, SMALL, connections=4, seconds=3.5)
         await measure_small(urls, rounds, seconds)
         await measure_large(urls, pid, max(2, rounds // 4), 2 * seconds)
+        await measure_callbacks(upstream, redis.url, folder, 4 * seconds)
 
 
 if __name__ == "__main__":

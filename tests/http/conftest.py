@@ -60,6 +60,9 @@ def serve(stack: AsyncExitStack) -> Serve:
             "port": 0,
             "drain_seconds": 0,
             "rate_limit_per_minute": 0,
+            # One attempt is one call, unless a test is about retries or the circuit breaker.
+            "upstream_retries": 0,
+            "breaker_failures": 1000,
             **settings,
         }
         return Gateway(await stack.enter_async_context(serving(Settings(**chosen))))

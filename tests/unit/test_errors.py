@@ -11,6 +11,7 @@ from gateway.balance import Balance
 from gateway.errors import (
     BadRequest,
     BalanceUnknown,
+    CircuitOpen,
     ExceedsCapacity,
     InsufficientTokensError,
     InternalError,
@@ -54,6 +55,7 @@ TABLE = [
     (TooSlow(), 408, "too_slow", "too_slow", None),
     (LedgerUnavailable(), 503, "ledger_unavailable", "unavailable", 2),
     (BalanceUnknown(), 503, "balance_unknown", "unavailable", 2),
+    (CircuitOpen(retry_after_ms=1_500), 503, "circuit_open", "unavailable", 2),
     (Overloaded(), 503, "overloaded", "unavailable", 1),
     (UpstreamUnreachable(), 502, "upstream_unreachable", "upstream", 5),
     (UpstreamTimeout(), 504, "upstream_timeout", "upstream", 5),

@@ -37,7 +37,7 @@ def test_secrets_and_keys_are_masked(line, redacted):
 
 PROGRAM = """
 import logging, sys, structlog
-from gateway.log import log_call, set_up_logging
+from gateway.log import set_up_logging
 KEY = sys.stdin.read()
 set_up_logging(sys.argv[1], sys.argv[2], [KEY])
 def fail(url, key, a_name_long_enough_to_break_the_line_that_shows_the_value):
@@ -45,7 +45,7 @@ def fail(url, key, a_name_long_enough_to_break_the_line_that_shows_the_value):
 log = structlog.get_logger("x")
 log.debug("quiet", key=KEY)
 log.warning("event", fact=KEY, url=f"https://x/?key={KEY}", odd=object(), count={1: b"x"})
-log_call(service="pricing", status=200)
+log.info("call", service="pricing", status=200)
 logging.getLogger("aiohttp.server").error("Error handling %r", f"GET /?key={KEY}")
 logging.getLogger("asyncio").info("chatter")
 try:

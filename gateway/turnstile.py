@@ -1,0 +1,88 @@
+"""How many callers may be connected, and what the system lets a process have open."""
+
+import asyncio
+import errno
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+_log: Any = structlog.get_logger(__name__)
+
+# More is no crowd of callers but an attack, or a balancer gone mad.
+_CONNECTIONS_AT_MOST = 10_000
+_CONNECTIONS_AT_LEAST = 16
+# To so many there is one more that is told that there are too many.
+_CONNECTIONS_TO_A_SURPLUS = 10
+# For the log, the store, the listener, the loop.
+_OWN_DESCRIPTORS = 64
+_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_TELL_AGAIN_SECONDS = 60
+
+
+@dataclass(slots=True)
+class Turnstile:
+    """Counts the callers' connections of this process.
+
+    Attributes:
+        at_most: How many may make calls.
+        surplus: How many more are told that they may not; further ones are hung up on.
+        inside: How many there are.
+        head_bytes: What has come of requests whose head is not whole yet.
+    """
+
+    at_most: int
+    surplus: int
+    inside: int = 0
+    head_bytes: int = 0
+
+
+def make_turnstile(descriptors: int, max_concurrency: int) -> Turnstile:
+    """Return a count of connections that leaves descriptors for calls to Keepa.
+
+    Running out of them would fail those, and the store's connection, rather than a caller's.
+    """
+    # Each call has a connection, and the built-in simulator has its other end.
+    left = descriptors - _OWN_DESCRIPTORS - 2 * max_concurrency
+    at_most = left * _CONNECTIONS_TO_A_SURPLUS // (_CONNECTIONS_TO_A_SURPLUS + 1)
+    at_most = min(_CONNECTIONS_AT_MOST, max(_CONNECTIONS_AT_LEAST, at_most))
+    return Turnstile(at_most, at_most // _CONNECTIONS_TO_A_SURPLUS)
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process have as many descriptors as it may; return how many those are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # "unlimited" may be more than the system allows
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+@contextmanager
+def calm_accepting() -> Iterator[None]:
+    """Have the loop tell once a minute, in a line, that it is out of descriptors.
+
+    asyncio tells it with a traceback up to a thousand times a second. It waits a second before it
+    accepts again, so that nothing else is needed.
+    """
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    tell_at = 0.0
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal tell_at
+        fault = context.get("exception")
+        if not isinstance(fault, OSError) or fault.errno not in _OUT_OF_DESCRIPTORS:
+            (before or type(loop).default_exception_handler)(loop, context)
+        elif loop.time() >= tell_at:
+            tell_at = loop.time() + _TELL_AGAIN_SECONDS
+            _log.error("out_of_descriptors", hint="raise the limit of open files (ulimit -n)")
+
+    loop.set_exception_handler(handle)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(before)
