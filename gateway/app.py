@@ -41,6 +41,7 @@ _STALE_FACTOR = 5
 _YOUNG_OBJECTS = 20_000
 # Of all request bodies under way, each of which may have 16 MiB.
 _BODIES_BYTES = 256 * 1024 * 1024
+_LAST_CALLERS_SECONDS = 0.1
 # What the store gets to confirm the last resolutions before the process ends.
 _LAST_WORDS_SECONDS = 3.0
 
@@ -178,6 +179,9 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             await asyncio.sleep(settings.drain_seconds)
         finally:
             listener.close()
+            # A caller let in just now has yet to say what for; aiohttp neither hears nor closes a
+            # connection that is only being made, and would wait for it until its own time-out.
+            await asyncio.sleep(_LAST_CALLERS_SECONDS)
             await runner.cleanup()
             _log.info("stopped")
 

@@ -56,7 +56,8 @@ class Bodies:
 
     def release(self, request: web.BaseRequest) -> None:
         """Count the request's body no longer: its call is over."""
-        self._free_bytes += request.pop(_HELD, 0)
+        if request.body_exists:
+            self._free_bytes += request.pop(_HELD, 0)
 
     def _take(self, request: web.BaseRequest, size: int) -> None:
         if size > self._free_bytes:

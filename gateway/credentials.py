@@ -82,7 +82,14 @@ def swap_key(text: AnyStr, real: AnyStr) -> tuple[AnyStr, list[str]]:
     Raises:
         BadRequest: More keys than anybody sends.
     """
-    search = _Search(text, _BYTES if isinstance(text, bytes) else _TEXT)
+    signs = _BYTES if isinstance(text, bytes) else _TEXT
+    plain = signs.start_of_value
+    if text.startswith(plain) and text.count(plain[:-1]) == 1 and signs.percents[0][:1] not in text:
+        # As nearly every client writes it; the search is for all the others.
+        end = text.find(signs.ampersand)
+        end = len(text) if end < 0 else end
+        return plain + real + text[end:], [_value_of(text[:end])]
+    search = _Search(text, signs)
     search.look(0, len(text))
     return search.put(real)
 

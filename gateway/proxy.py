@@ -85,11 +85,12 @@ class Proxy:
             if call.price.endpoint == "token":
                 return await self._tell_balance(request, facts, began_at)
             # Before it takes tokens and a request slot, which a refused call leaves to others.
-            with self._slots.on_the_way():
+            with self._slots.on_the_way:
                 is_probe = not self._breaker.is_closed
                 if is_probe:
-                    await self._breaker.become_probe()
-                hold = await self._reserve(call, facts, is_probe=is_probe)
+                    hold = await self._reserve_as_probe(call, facts)
+                else:
+                    hold = await self._reserve(call, facts)
         except Refusal as refusal:
             return self._refuse(request, refusal, facts, began_at)
         deadline = hold.began_at + self._limits.upstream_seconds
@@ -116,16 +117,16 @@ class Proxy:
         self._reports.answered(facts, began_at)
         return tell_balance(request, self._ledger.latest, facts.request_id, self._limits.floor)
 
-    async def _reserve(self, call: Call, facts: RefusedCall, *, is_probe: bool) -> Hold:
-        """Hold the call's price, or raise why not; a probe that may not go gives its turn back."""
+    async def _reserve_as_probe(self, call: Call, facts: RefusedCall) -> Hold:
+        """Reserve for the one call that tries Keepa again; give that turn back where it may not."""
+        await self._breaker.become_probe()
         try:
-            return await self._admit(call, facts)
+            return await self._reserve(call, facts)
         except BaseException:
-            if is_probe:
-                self._breaker.give_back()
+            self._breaker.give_back()
             raise
 
-    async def _admit(self, call: Call, facts: RefusedCall) -> Hold:
+    async def _reserve(self, call: Call, facts: RefusedCall) -> Hold:
         """Hold the call's price, or raise why not; wait a little for an unknown balance."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:

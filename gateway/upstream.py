@@ -3,8 +3,6 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 
 import aiohttp
@@ -43,41 +41,50 @@ class Slots:
     """
 
     def __init__(self, at_once: int, queue: int) -> None:
+        self.on_the_way = _Place(self)
+        """Keeps a place for a call that is not admitted yet, with `with`, or raises Overloaded.
+
+        Of a crowd that comes at once, all would find room before the first has been admitted.
+        """
         self._free = asyncio.Semaphore(at_once)
         self._places = at_once + queue
         # By calls that run, wait, or are on their way here.
         self._taken = 0
 
-    def check(self) -> None:
-        """Raise Overloaded where a call that came now would find the queue full."""
+    def take_place(self) -> None:
+        """Keep a place for one call; raise Overloaded where all are taken."""
         if self._taken >= self._places:
             raise Overloaded
-
-    @contextmanager
-    def on_the_way(self) -> Iterator[None]:
-        """Keep a place for a call that is not admitted yet, or raise Overloaded.
-
-        Of a crowd that comes at once, all would find room before the first has been admitted.
-        """
-        self.check()
         self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+
+    def leave_place(self) -> None:
+        """Leave it to another call."""
+        self._taken -= 1
 
     async def __aenter__(self) -> None:
-        self.check()
-        self._taken += 1
+        self.take_place()
         try:
             await self._free.acquire()
         except BaseException:
-            self._taken -= 1
+            self.leave_place()
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._taken -= 1
+        self.leave_place()
         self._free.release()
+
+
+class _Place:
+    """What `Slots.on_the_way` is: one for all calls, for it keeps nothing of any."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+
+    def __enter__(self) -> None:
+        self._slots.take_place()
+
+    def __exit__(self, *_: object) -> None:
+        self._slots.leave_place()
 
 
 class Upstream:

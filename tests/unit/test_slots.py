@@ -19,15 +19,16 @@ async def test_first_come_first_served_and_bounded():
     slots, order, over = Slots(1, 3), [], asyncio.Event()
     calls = [asyncio.create_task(hold(slots, order, name, over)) for name in range(4)]
     await asyncio.sleep(0)
-    with pytest.raises(Overloaded):
-        slots.check()
+    with pytest.raises(Overloaded), slots.on_the_way:
+        pass
     with pytest.raises(Overloaded):
         async with slots:
             pass
     over.set()
     await asyncio.gather(*calls)
     assert order == [0, 1, 2, 3]
-    slots.check()
+    with slots.on_the_way:
+        pass
 
 
 async def test_call_that_stops_waiting_leaves_its_place():
@@ -38,11 +39,12 @@ async def test_call_that_stops_waiting_leaves_its_place():
     for _ in range(5):
         waiting = asyncio.create_task(hold(slots, order, "waiting", over))
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded):
-            slots.check()
+        with pytest.raises(Overloaded), slots.on_the_way:
+            pass
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        slots.check()
+        with slots.on_the_way:
+            pass
     over.set()
     await first
     await hold(slots, order, "last", over)
@@ -52,13 +54,14 @@ async def test_call_that_stops_waiting_leaves_its_place():
 async def test_place_is_kept_for_a_call_on_its_way():
     """A call that is not admitted yet has its place; one that is refused gives it back."""
     slots = Slots(2, 0)
-    with slots.on_the_way(), slots.on_the_way(), pytest.raises(Overloaded), slots.on_the_way():
+    with slots.on_the_way, slots.on_the_way, pytest.raises(Overloaded), slots.on_the_way:
         pass
-    with pytest.raises(ZeroDivisionError), slots.on_the_way():
+    with pytest.raises(ZeroDivisionError), slots.on_the_way:
         _ = 1 / 0
-    with slots.on_the_way(), slots.on_the_way():
+    with slots.on_the_way, slots.on_the_way:
         pass
     async with slots, slots:
-        with pytest.raises(Overloaded):
-            slots.check()
-    slots.check()
+        with pytest.raises(Overloaded), slots.on_the_way:
+            pass
+    with slots.on_the_way:
+        pass
