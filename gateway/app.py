@@ -50,7 +50,7 @@ def open_store(settings: Settings) -> Store:
     """Return the store that the settings ask for, not yet opened."""
     url = settings.redis_url.get_secret_value()
     if url:
-        return RedisStore(url)
+        return RedisStore(url, settings.account_name)
     _log.warning("embedded_store", hint="one process only, nothing is kept; set REDIS_URL to share")
     return EmbeddedStore()
 

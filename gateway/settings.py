@@ -14,11 +14,11 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.errors import BadSetting
+from gateway.redis_url import BadRedisUrl, read_redis_url
 
 SIMULATOR = "simulator"
 SERVICE_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
 # No call of Keepa's comes near; a larger number is a slip of the finger.
 _DEAREST = 1_000_000
 _ENDPOINT = re.compile(r"[a-z0-9_-]{1,40}")
@@ -53,7 +53,9 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr = Field(
         SecretStr(""),
-        description="`redis://`, `rediss://`, `unix://` or `valkey://`; "
+        description="`redis://`, `rediss://`, `unix://`, `valkey://`, "
+        "`redis+sentinel://user:pw@h1:26379,h2:26379/mymaster/0` or "
+        "`redis+cluster://user:pw@h1:7000,h2:7001` (both also with `rediss+`); "
         "empty: the embedded store, one process only",
     )
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -155,18 +157,11 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()
-        if not text:
-            return value
-        try:
-            url = urlsplit(text)
-            _ = url.port
-        except ValueError:
-            raise _refuse("a Redis URL, as redis://localhost:6379/0") from None
-        if url.scheme not in _REDIS_SCHEMES or not (url.hostname or url.path):
-            schemes = ", ".join(f"{scheme}://" for scheme in _REDIS_SCHEMES)
-            raise _refuse(f"empty, or a URL that begins with one of {schemes}")
-        if url.scheme != "unix" and not re.fullmatch(r"/?\d*", url.path):
-            raise _refuse("a database number as path, as redis://localhost:6379/0")
+        if text:
+            try:
+                read_redis_url(text)
+            except BadRedisUrl as error:
+                raise _refuse(str(error)) from None
         return value
 
     @field_validator("endpoint_costs", mode="before")
@@ -254,10 +249,11 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Everything that must never be printed."""
+        redis_url = self.redis_url.get_secret_value()
         texts = [
             self.keepa_api_key.get_secret_value(),
             self.admin_token.get_secret_value(),
-            urlsplit(self.redis_url.get_secret_value()).password or "",
+            *(read_redis_url(redis_url).secrets if redis_url else ()),
             *(secret.get_secret_value() for secret in self.service_keys.values()),
         ]
         return tuple(text for text in texts if text)

@@ -19,6 +19,7 @@ from gateway.ledger import scripts
 from gateway.ledger.replies import Code, Reply, read_reply
 from gateway.ledger.scripts import Script, name_keys
 from gateway.ledger.store import Arguments, ReplyLost, Store
+from gateway.ledger.unconfirmed import Unconfirmed
 from gateway.ledger.values import (
     Admission,
     Hold,
@@ -52,11 +53,8 @@ class Ledger:
         self._epoch = 0
         # In doubt or in flight: what a new epoch has to learn of.
         self._live: dict[str, Hold] = {}
-        # Resolutions that the store has not confirmed yet.
-        self._unconfirmed: dict[str, tuple[Script, Arguments]] = {}
+        self._unconfirmed = Unconfirmed(rules.hold_seconds)
         self._under_way: set[str] = set()
-        self._all_confirmed = asyncio.Event()
-        self._all_confirmed.set()
         self.on_doubt: Callable[[], None] = lambda: None
         """Called when what is known of the balance may be gone: the store is another or is new."""
         store.on_connect = self._greet
@@ -188,13 +186,14 @@ class Ledger:
 
     def deliver(self) -> None:
         """Send what the store has not confirmed. On a new connection this goes before all else."""
-        for call_id in self._unconfirmed.keys() - self._under_way:
-            self._send(call_id)
+        for call_id in self._unconfirmed.call_ids():
+            if call_id not in self._under_way:
+                self._send(call_id)
 
     async def delivered(self, timeout_seconds: float) -> bool:
         """Wait until the store has confirmed every resolution; False: it has not in time."""
         try:
-            await asyncio.wait_for(self._all_confirmed.wait(), timeout_seconds)
+            await asyncio.wait_for(self._unconfirmed.confirmed(), timeout_seconds)
         except TimeoutError:
             return False
         return True
@@ -230,8 +229,7 @@ class Ledger:
 
     def _resolve(self, call_id: str, script: Script, arguments: Arguments) -> None:
         self._live.pop(call_id, None)
-        self._unconfirmed[call_id] = (script, arguments)
-        self._all_confirmed.clear()
+        self._unconfirmed.add(call_id, script, arguments)
         self._send(call_id)
 
     def _send(self, call_id: str) -> None:
@@ -247,7 +245,5 @@ class Ledger:
         if reply.cancelled() or reply.exception() is not None:
             return  # deliver() sends it again
         # Two resolutions of one id may be under way: the second finds it confirmed.
-        self._unconfirmed.pop(call_id, None)
-        if not self._unconfirmed:
-            self._all_confirmed.set()
+        self._unconfirmed.confirm(call_id)
         self._heard(script, started, reply.result())

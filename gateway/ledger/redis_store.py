@@ -1,106 +1,69 @@
 """The store on a Redis server, behind one shared connection."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
-import hiredis
 import structlog
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import ResponseError
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AuthenticationError, RedisError
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger.scripts import ALL, Script
-from gateway.ledger.store import Arguments, ReplyLost
+from gateway.ledger.cluster import ClusterServers
+from gateway.ledger.command import Command, ScriptCommand
+from gateway.ledger.link import REPLY_SECONDS, Elsewhere, Link, until_one_ends
+from gateway.ledger.scripts import ALL, Script, name_keys
+from gateway.ledger.sentinel import SentinelServers
+from gateway.ledger.servers import Dialer, NoServerError, OneServer, Server, Servers, ask
+from gateway.ledger.store import Arguments
+from gateway.redis_url import Kind, RedisUrl, read_redis_url
 
 _log = structlog.get_logger(__name__)
 
-# A reply later than this is no reply: the caller gets its 503 within a second. A Redis that is
-# merely slow (half a second) still serves.
-REPLY_SECONDS = 0.8
-CONNECT_SECONDS = 0.8
-# Between attempts to connect: first at once, then no longer than this apart.
+# From one attempt to connect to the next: after a long connection the first comes at once.
 _RECONNECT_SECONDS = 0.25
-_READ_BYTES = 65_536
-_NOT_ENOUGH = object()
-
-
-class _Command:
-    """One script call under way."""
-
-    __slots__ = ("arguments", "keys", "reply", "script", "sent_at", "whole_text")
-
-    def __init__(
-        self,
-        script: Script,
-        keys: Sequence[str],
-        arguments: Arguments,
-        reply: asyncio.Future[list[Any]],
-    ) -> None:
-        self.script = script
-        self.keys = keys
-        self.arguments = arguments
-        self.reply = reply
-        self.sent_at: float | None = None
-        self.whole_text = False
-
-    def pack(self, run_id: str, learning_us: int) -> bytes:
-        """Return the command as Redis reads it."""
-        by_text = self.whole_text
-        return hiredis.pack_command(  # type: ignore[no-any-return]
-            (  # type: ignore[arg-type] # the stub knows tuples of one element only
-                "EVAL" if by_text else "EVALSHA",
-                self.script.text if by_text else self.script.sha,
-                len(self.keys),
-                *self.keys,
-                run_id,
-                learning_us,
-                *self.arguments(),
-            )
-        )
-
-    def fail(self, error: Exception) -> None:
-        """Tell the caller why no reply came."""
-        if not self.reply.done():
-            self.reply.set_exception(error)
+# How often a connection that works is doubted all the same.
+_FOLLOW_SECONDS = 0.5
 
 
 class RedisStore:
-    """One connection that all calls share: what a turn of the loop raises leaves in one write.
+    """One connection that all calls share.
 
-    redis-py connects (TLS, password, database) and parses; a pool of its connections, one call
-    each, costs ten times the processor time. Replies come in the order of the commands.
+    redis-py connects (TLS) and parses the greeting; a pool of its connections, one call each, costs
+    ten times the processor time.
 
     A lost connection fails all calls under way at once; while it is away calls fail at once too,
-    and it is tried again each quarter of a second.
+    and each quarter of a second it is looked up anew where the ledger is, and tried again.
+
+    Args:
+        url: As in REDIS_URL.
+        account: Names the ledger, which in a cluster is on that name's node. Empty: the node is
+            learned from another node's MOVED.
+        learning_seconds: How long a new epoch admits nothing.
     """
 
     kind = "redis"
 
-    def __init__(self, url: str, *, learning_seconds: float = 2.5) -> None:
+    def __init__(self, url: str, account: str = "", *, learning_seconds: float = 2.5) -> None:
         self.learning_us = int(learning_seconds * 1_000_000)
         self.on_connect: Callable[[], None] = lambda: None
-        scheme, _, rest = url.partition("://")
-        self._pool = ConnectionPool.from_url(
-            f"{scheme.replace('valkey', 'redis')}://{rest}",
-            protocol=2,
-            socket_timeout=None,
-            socket_connect_timeout=CONNECT_SECONDS,
-        )
+        parsed = read_redis_url(url)
+        key = name_keys(account)[0] if account else None
+        self._dialer = Dialer(parsed)
+        self._servers = _make_servers(parsed, self._dialer, key)
+        # In a cluster, a question about a key is answered by its node only.
+        self._probe = (("EXISTS", key),) if key and parsed.kind is Kind.CLUSTER else ()
         self._run_id = ""
         # Looking it up costs a system call on Python 3.11.
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Command] = deque()
-        self._sent: deque[_Command] = deque()
-        self._wake = asyncio.Event()
-        self._connected = asyncio.Event()
+        self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._is_down_told = False
 
     @property
     def up(self) -> bool:
         """Whether the connection stands."""
-        return self._connected.is_set()
+        return self._link is not None and self._link.is_open
 
     async def open(self) -> None:
         """Start connecting; wait for the first attempt, not for its success."""
@@ -113,129 +76,131 @@ class RedisStore:
         if self._keeper:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        await self._pool.aclose()
+        await self._servers.close()
 
     def run(
         self, script: Script, keys: Sequence[str], arguments: Arguments
     ) -> asyncio.Future[list[Any]]:
         """Run one script; the reply fails with LedgerUnavailable where none came."""
         reply: asyncio.Future[list[Any]] = self._loop.create_future()
-        command = _Command(script, keys, arguments, reply)
-        if self._connected.is_set():
-            self._waiting.append(command)
-            self._wake.set()
-        else:
+        command = ScriptCommand(script, keys, arguments, reply)
+        if self._link is None:
             command.fail(LedgerUnavailable())
+        else:
+            self._link.send(command)
         return reply
 
     async def _keep_connected(self, first_attempt: asyncio.Event) -> None:
-        announced = False
         while True:
-            connection = cast("AbstractConnection", self._pool.make_connection())
+            next_attempt_at = self._loop.time() + _RECONNECT_SECONDS
             try:
-                await asyncio.wait_for(self._greet(connection), CONNECT_SECONDS)
-                self._connected.set()
-                _log.info("store_up", store=self.kind)
-                announced = False
-                self.on_connect()
-                first_attempt.set()
-                await self._serve(connection)
+                await self._stay_on(await self._servers.find(), first_attempt)
             except Exception as error:  # noqa: BLE001 - whatever broke it, the next attempt is the remedy
-                if not announced:
-                    _log.warning("store_down", store=self.kind, error=_code_of(error))
-                    announced = True
-            finally:
-                self._connected.clear()
-                self._fail_all()
-                await connection.disconnect(nowait=True)
-                first_attempt.set()
-            await asyncio.sleep(_RECONNECT_SECONDS)
+                self._servers.learn(error)
+                self._tell_down(error)
+            first_attempt.set()
+            await asyncio.sleep(max(0.0, next_attempt_at - self._loop.time()))
 
-    async def _greet(self, connection: AbstractConnection) -> None:
-        """Connect, learn which life of the server this is, and load the scripts."""
-        await connection.connect()
-        await connection.send_command("INFO", "server", check_health=False)
-        info = bytes(await connection.read_response(disable_decoding=True))
-        for line in info.splitlines():
-            if line.startswith(b"run_id:"):
-                self._run_id = line.partition(b":")[2].decode()
-        for script in ALL:
-            await connection.send_command("SCRIPT LOAD", script.text, check_health=False)
-            await connection.read_response(disable_decoding=True)
-
-    async def _serve(self, connection: AbstractConnection) -> None:
-        """Write, read and watch until one of them fails; raise what it failed with."""
-        tasks = [
-            asyncio.create_task(work(connection)) for work in (self._write, self._read, self._watch)
-        ]
+    async def _stay_on(self, server: Server, first_attempt: asyncio.Event) -> None:
+        """Connect to a server and serve from it; raise what that ended with."""
+        connection = self._dialer.dial(server.host, server.port)
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await until_one_ends(
+                self._converse(connection, server, first_attempt), self._follow(server)
+            )
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._link = None
+            await connection.disconnect(nowait=True)
 
-    async def _write(self, connection: AbstractConnection) -> None:
-        loop = asyncio.get_running_loop()
+    async def _converse(
+        self, connection: AbstractConnection, server: Server, first_attempt: asyncio.Event
+    ) -> None:
+        await connection.connect()
+        async with asyncio.timeout(REPLY_SECONDS):
+            self._run_id = await self._greet(connection, server)
+        self._link = Link(connection, lambda: (self._run_id, self.learning_us))
+        _log.info("store_up", store=self.kind)
+        self._is_down_told = False
+        self.on_connect()
+        first_attempt.set()
+        await self._link.serve()
+
+    async def _greet(self, connection: AbstractConnection, server: Server) -> str:
+        """Load the scripts, and return which life of which server this is; all in one write."""
+        introduction = (*self._dialer.introduction, *self._probe)
+        loads = [("SCRIPT", "LOAD", script.text) for script in ALL]
+        replies = await ask(
+            connection, *introduction, ("INFO", "server"), ("INFO", "replication"), *loads
+        )
+        server_info, replication_info = replies[len(introduction) : len(introduction) + 2]
+        if _is_replica(replication_info):
+            raise Elsewhere("READONLY")
+        run_id = _read_info(server_info, b"run_id")
+        # A master that was replaced and came back without a restart lacks its last writes.
+        return f"{run_id}.{server.term}" if server.term else run_id
+
+    async def _follow(self, server: Server) -> None:
+        """Leave a server that the ledger has left, or that has become a replica.
+
+        A former master may serve on, unaware, and whoever is idle would not hear of it from
+        errors: live holds have to be brought to the new master within its learning time.
+        """
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            now = loop.time()
-            packed = []
-            while self._waiting:
-                command = self._waiting.popleft()
-                command.sent_at = now
-                self._sent.append(command)
-                packed.append(command.pack(self._run_id, self.learning_us))
-            await connection.send_packed_command(packed, check_health=False)
+            await asyncio.sleep(_FOLLOW_SECONDS)
+            why = None
+            if not await self._servers.is_current(server):
+                why = Elsewhere("FAILED_OVER")
+            elif self._link and await self._leads_to_replica(self._link):
+                why = Elsewhere("READONLY")
+            if why and self._link is None:
+                raise why
+            if why and self._link:
+                self._link.leave(why)
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        # redis-py's own read_response takes several times as long for one reply, and many come at
-        # once here. After its greeting its stream and a parser of ours are all that is needed; a
-        # test guards the private name.
-        stream = cast("asyncio.StreamReader", connection._reader)  # noqa: SLF001
-        parser = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
-        while data := await stream.read(_READ_BYTES):
-            parser.feed(data)
-            while (reply := parser.gets()) is not _NOT_ENOUGH:
-                self._take(reply)
-        raise ConnectionError
+    async def _leads_to_replica(self, link: Link) -> bool:
+        info: asyncio.Future[bytes] = self._loop.create_future()
+        link.send(Command("INFO", "replication", reply=info))
+        try:
+            return _is_replica(await info)
+        except LedgerUnavailable:
+            # Lost, which the link itself has a better word for.
+            return False
 
-    def _take(self, reply: Any) -> None:
-        """Hand a reply to the oldest command under way."""
-        command = self._sent.popleft()
-        if not isinstance(reply, hiredis.ReplyError):
-            if not command.reply.done():
-                command.reply.set_result(reply)
-        elif str(reply).startswith("NOSCRIPT"):
-            # SCRIPT FLUSH: this one did not run, so its text goes.
-            command.whole_text = True
-            self._waiting.append(command)
-            self._wake.set()
-        else:
-            _log.error("script_refused", script=command.script.name, error=str(reply)[:200])
-            command.fail(LedgerUnavailable())
-
-    async def _watch(self, connection: AbstractConnection) -> None:
-        """Give up a connection whose oldest command got no reply in time."""
-        loop = asyncio.get_running_loop()
-        while connection.is_connected:
-            await asyncio.sleep(REPLY_SECONDS / 8)
-            oldest = self._sent[0].sent_at if self._sent else None
-            if oldest is not None and loop.time() - oldest > REPLY_SECONDS:
-                raise TimeoutError
-
-    def _fail_all(self) -> None:
-        while self._sent:
-            self._sent.popleft().fail(ReplyLost())
-        while self._waiting:
-            self._waiting.popleft().fail(LedgerUnavailable())
+    def _tell_down(self, error: Exception) -> None:
+        if self._is_down_told:
+            return
+        self._is_down_told = True
+        facts = {"store": self.kind, "error": _code_of(error)}
+        if isinstance(error, AuthenticationError):
+            facts["hint"] = "check user and password of REDIS_URL"
+        _log.warning("store_down", **facts)
 
 
-def _code_of(error: BaseException) -> str:
-    """First word of a Redis error, else the class: the rest may hold an address or a password."""
-    if isinstance(error, ResponseError):
-        return str(error).partition(" ")[0][:40]
-    return type(error).__name__
+def _make_servers(url: RedisUrl, dialer: Dialer, key: str | None) -> Servers:
+    if url.kind is Kind.SENTINEL:
+        return SentinelServers(url, dialer)
+    if url.kind is Kind.CLUSTER:
+        return ClusterServers(url, dialer, key)
+    return OneServer(url)
+
+
+def _is_replica(replication_info: bytes) -> bool:
+    return _read_info(replication_info, b"role") == "slave"
+
+
+def _read_info(info: bytes, name: bytes) -> str:
+    """Return one value of INFO; empty where a server does not tell it."""
+    for line in info.splitlines():
+        if line.startswith(name + b":"):
+            return line.partition(b":")[2].decode()
+    return ""
+
+
+def _code_of(error: Exception) -> str:
+    """One word of what went wrong: the rest may hold an address or a password."""
+    if isinstance(error, Elsewhere | NoServerError):
+        return str(error)
+    if not isinstance(error, RedisError):
+        return type(error).__name__
+    # What the server said, or what the system did, which redis-py wraps.
+    return error.status_code or type(error.__cause__ or error.__context__ or error).__name__

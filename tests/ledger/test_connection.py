@@ -5,11 +5,13 @@ import time
 
 import pytest
 from support.ledger_calls import accounts, ask, know, reserve
+from support.redis_relay import SlowRelay
 from support.redis_server import RedisServer
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Admission, Code, Ledger, RedisStore, Rules, Store
+from gateway.ledger import Admission, Code, Hold, Ledger, RedisStore, Rules, Store
+from gateway.ledger.command import Command
 from gateway.ledger.store import ReplyLost
 
 RULES = Rules(150, 0, 1, 60, 300)
@@ -233,3 +235,82 @@ async def test_a_full_redis_admits_nothing_but_still_settles(
     assert await ledger.delivered(5)
     own_server.command("CONFIG", "SET", "maxmemory", "0")
     assert await accounts(ledger) == (70, 0, 30)
+
+
+async def test_a_server_that_became_a_replica_is_left_by_an_idle_gateway(
+    own_server: RedisServer, server_ledger: Ledger, capsys
+) -> None:
+    """Without a call to be refused it is noticed within a second, and not served from again."""
+    ledger = server_ledger
+    own_server.command("REPLICAOF", "127.0.0.1", "1")
+    demoted_at = time.monotonic()
+    await until(lambda: not ledger.store.up)
+    assert time.monotonic() - demoted_at < 1
+    with pytest.raises(AssertionError):
+        # Two attempts and more in this time.
+        await until(lambda: ledger.store.up, 0.6)
+    own_server.command("REPLICAOF", "NO", "ONE")
+    await until(lambda: ledger.store.up)
+    told = capsys.readouterr().out
+    assert told.count("store_down") == 1
+    assert "READONLY" in told
+
+
+async def test_what_ran_before_a_server_was_left_is_heard(
+    own_server: RedisServer, server_ledger: Ledger, account: str, ear
+) -> None:
+    """Of calls in one write the admitted is told so; the refused surely did not run.
+
+    What was written after them, before the refusal came, is waited for.
+    """
+    await know(server_ledger, 100)
+    loop = asyncio.get_running_loop()
+    async with SlowRelay(own_server.port, 0.3) as relay:
+        store = RedisStore(relay.url, learning_seconds=0)
+        await store.open()
+        ledger = Ledger(store, account, RULES, ear)
+        admitted = asyncio.create_task(reserve(ledger, "a", 30))
+        await asyncio.sleep(0)
+        demotion, later = loop.create_future(), loop.create_future()
+        store._link.send(Command("REPLICAOF", "127.0.0.1", "1", reply=demotion))
+        refused = asyncio.create_task(reserve(ledger, "b", 30))
+        # Into a write, and so a reply, of its own.
+        await until(lambda: own_server.command("ROLE").startswith(b"*5"), every=0.01)
+        store._link.send(Command("PING", reply=later))
+        ends = await asyncio.gather(admitted, refused, return_exceptions=True)
+        assert isinstance(ends[0], Hold)
+        assert type(ends[1]) is LedgerUnavailable
+        assert (await demotion, await later, ledger.unconfirmed) == (b"OK", b"PONG", 0)
+        await until(lambda: not store.up)
+        await store.close()
+
+
+async def test_a_slow_redis_is_connected_to_as_well(own_server: RedisServer, account, ear) -> None:
+    """Half a second late with each reply, from the first on, with password and database."""
+    own_server.command("CONFIG", "SET", "requirepass", "s3cret")
+    async with SlowRelay(own_server.port, 0.5) as relay:
+        store = RedisStore(
+            relay.url.replace("://", "://:s3cret@").replace("/0", "/1"), learning_seconds=0
+        )
+        await store.open()
+        assert store.up
+        ledger = Ledger(store, account, RULES, ear)
+        await know(ledger, 100)
+        assert await ask(ledger, "a", 30) == Code.DONE
+        await store.close()
+
+
+async def test_a_socket_leads_to_the_same_ledger(
+    own_server: RedisServer, server_ledger: Ledger, account: str, ear
+) -> None:
+    """unix:// is another way to the same server."""
+    await know(server_ledger, 100)
+    own_server.options = ("--unixsocket", str(own_server.folder / "s"))
+    own_server.restart()
+    store = RedisStore(f"unix://{own_server.folder}/s", learning_seconds=0)
+    await store.open()
+    await until(lambda: server_ledger.store.up)
+    other = Ledger(store, account, RULES, ear)
+    await know(other, 80)
+    assert (await accounts(server_ledger))[0] == 80
+    await store.close()

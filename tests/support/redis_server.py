@@ -32,24 +32,25 @@ class RedisServer:
     def start(self) -> None:
         assert REDIS_SERVER, MISSING
         self.process = subprocess.Popen(
-            [
-                REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-                "--dir", str(self.folder), "--daemonize", "no", *self.options,
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [REDIS_SERVER, *self.arguments()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 10
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
                     probe.sendall(b"PING\r\n")
-                    if probe.recv(64).startswith(b"+PONG"):
+                    if probe.recv(64).startswith((b"+PONG", b"-NOAUTH")):
                         return
             except OSError:
                 pass
             assert time.monotonic() < deadline, "redis-server did not start"
             time.sleep(0.01)
+
+    def arguments(self) -> list[str]:
+        return [
+            "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+            "--dir", str(self.folder), "--daemonize", "no", *self.options,
+        ]  # fmt: skip
 
     def stop(self) -> None:
         """Halt it where it stands: connections stay open, nothing is answered."""
@@ -73,7 +74,14 @@ class RedisServer:
 
     def command(self, *words: str) -> bytes:
         """Send one command outside every client library; return the raw reply."""
+        return self.converse(words)
+
+    def converse(self, *commands: tuple[str, ...]) -> bytes:
+        """Send commands one after the other on one connection; return the last raw reply."""
+        reply = b""
         with socket.create_connection(("127.0.0.1", self.port), 5) as link:
-            parts = [f"*{len(words)}\r\n", *(f"${len(w)}\r\n{w}\r\n" for w in words)]
-            link.sendall("".join(parts).encode())
-            return link.recv(65536)
+            for words in commands:
+                parts = [f"*{len(words)}\r\n", *(f"${len(w)}\r\n{w}\r\n" for w in words)]
+                link.sendall("".join(parts).encode())
+                reply = link.recv(65536)
+        return reply

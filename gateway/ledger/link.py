@@ -1,0 +1,164 @@
+"""One connection that all calls share, from its greeting until it is lost or left."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+import hiredis
+import structlog
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import MovedError
+
+from gateway.errors import LedgerUnavailable
+from gateway.ledger.command import Command
+from gateway.ledger.store import ReplyLost
+
+_log = structlog.get_logger(__name__)
+
+# A reply later than this is no reply: the caller gets its 503 within a second. A Redis that is
+# merely slow (half a second) still serves.
+REPLY_SECONDS = 0.8
+# The same refusal is logged again after so long: a full Redis refuses thousands of calls.
+_TELL_AGAIN_SECONDS = 10.0
+_READ_BYTES = 65_536
+_NOT_ENOUGH = object()
+# Replies of a server that does not hold the ledger, or not now. The command did not run.
+_ELSEWHERE = {
+    "MOVED", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "UNBLOCKED",
+}  # fmt: skip
+
+
+class Elsewhere(Exception):
+    """The ledger is not on this server, or not now. The text is one word for the log."""
+
+
+class Link:
+    """Sends what a turn of the loop raises in one write; replies come in the order of commands.
+
+    Args:
+        connection: Connected and greeted; whose it is closes it.
+        first_arguments: Tells what goes with every script: which life of the server the connection
+            leads to, and how many microseconds a new epoch admits nothing.
+    """
+
+    def __init__(
+        self, connection: AbstractConnection, first_arguments: Callable[[], tuple[str, int]]
+    ) -> None:
+        self._connection = connection
+        self._first_arguments = first_arguments
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Command] = deque()
+        self._sent: deque[Command] = deque()
+        self._wake = asyncio.Event()
+        self._leaving: Exception | None = None
+        self._told = ("", 0.0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes commands."""
+        return self._leaving is None
+
+    def send(self, command: Command) -> None:
+        """Send it with this turn's others, or fail it where the server is lost or being left."""
+        if self._leaving is None:
+            self._waiting.append(command)
+            self._wake.set()
+        else:
+            command.fail(LedgerUnavailable())
+
+    def leave(self, why: Exception) -> None:
+        """Send nothing more to this server; what it was sent may have run, and is heard."""
+        self._leaving = self._leaving or why
+        # The writer ends it where nothing is left to hear.
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Write, read and watch until one of them fails; raise what it failed with."""
+        try:
+            await until_one_ends(self._write(), self._read(), self._watch())
+        finally:
+            self._leaving = self._leaving or ConnectionError()
+            while self._sent:
+                self._sent.popleft().fail(ReplyLost())
+            while self._waiting:
+                self._waiting.popleft().fail(LedgerUnavailable())
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._end_when_heard()
+            now = self._loop.time()
+            first_arguments = self._first_arguments()
+            packed = []
+            while self._waiting and not self._leaving:
+                command = self._waiting.popleft()
+                command.sent_at = now
+                self._sent.append(command)
+                packed.append(command.pack(*first_arguments))
+            await self._connection.send_packed_command(packed, check_health=False)
+
+    async def _read(self) -> None:
+        # redis-py's own read_response takes several times as long for one reply, and many come at
+        # once here. After its greeting its stream and a parser of ours are all that is needed; a
+        # test guards the private name.
+        stream = cast("asyncio.StreamReader", self._connection._reader)  # noqa: SLF001
+        parser = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
+        while data := await stream.read(_READ_BYTES):
+            parser.feed(data)
+            while (reply := parser.gets()) is not _NOT_ENOUGH:
+                self._take(reply)
+            self._end_when_heard()
+        raise ConnectionError
+
+    def _take(self, reply: Any) -> None:
+        """Hand a reply to the oldest command under way."""
+        command = self._sent.popleft()
+        if not isinstance(reply, hiredis.ReplyError):
+            if not command.reply.done():
+                command.reply.set_result(reply)
+            return
+        code, _, rest = str(reply).partition(" ")
+        if code == "NOSCRIPT" and command.resend_whole():
+            # SCRIPT FLUSH: this one did not run, so its text goes.
+            self._waiting.append(command)
+            self._wake.set()
+            return
+        if code in _ELSEWHERE:
+            self.leave(MovedError(rest, status_code=code) if code == "MOVED" else Elsewhere(code))
+        else:
+            self._tell_refused(command, code, str(reply))
+        command.fail(LedgerUnavailable())
+
+    async def _watch(self) -> None:
+        """Give up a connection whose oldest command got no reply in time."""
+        while self._connection.is_connected:
+            await asyncio.sleep(REPLY_SECONDS / 8)
+            oldest = self._sent[0].sent_at if self._sent else None
+            if oldest is not None and self._loop.time() - oldest > REPLY_SECONDS:
+                raise TimeoutError
+
+    def _end_when_heard(self) -> None:
+        if self._leaving and not self._sent:
+            raise self._leaving
+
+    def _tell_refused(self, command: Command, code: str, text: str) -> None:
+        now = self._loop.time()
+        told_code, told_at = self._told
+        if code != told_code or now - told_at > _TELL_AGAIN_SECONDS:
+            self._told = (code, now)
+            _log.error("script_refused", script=command.name, error=text[:200])
+
+
+async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
+    """Run them together until one ends; raise what it failed with."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
