@@ -31,6 +31,7 @@ _log: Any = structlog.get_logger(__name__)
 _IDLE_SECONDS = 75
 # From a request's first byte to its head's end, however it drips.
 _HEAD_SECONDS = 30
+_READ_BYTES = 64 * 1024
 # How long a refused caller is heard out, and one beyond the bound may take for its request.
 _FAREWELL_SECONDS = 2.0
 
@@ -78,11 +79,19 @@ class Door(web.RequestHandler):
         self._is_deaf = False
         self._farewell: asyncio.Future[None] | None = None
 
+    @property
+    def has_next(self) -> bool:
+        """Whether the caller has sent another request already."""
+        return bool(self._messages)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the caller in; one beyond the bound gets a little time to be told so."""
         super().connection_made(transport)
         # aiohttp forgets the transport when it closes it, though there may be much to send still.
         self._wire = cast("asyncio.Transport", transport)
+        # A quarter of what asyncio reads at once: of chunks of one byte each, more would keep the
+        # event loop from everybody else.
+        vars(transport)["max_size"] = _READ_BYTES
         turnstile = self._turnstile
         turnstile.inside += 1
         if turnstile.inside > turnstile.at_most + turnstile.surplus:

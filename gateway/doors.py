@@ -61,9 +61,13 @@ def guard(answer: Answer, bodies: Bodies) -> Answer:
             reply.force_close()
         finally:
             bodies.release(request)
+        door = door_of(request)
         is_doubtful = request.method == "CONNECT" or not request.content.is_eof()
-        if is_doubtful or door_of(request).is_surplus:
+        if is_doubtful or door.is_surplus:
             reply.force_close()
+        if door.has_next:
+            # Requests sent in one go, and answered without a wait, would keep all others waiting.
+            await asyncio.sleep(0)
         return reply
 
     return answer_guarded

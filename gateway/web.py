@@ -1,6 +1,7 @@
 """The gateway's own paths; every other one is a call for Keepa."""
 
 import hmac
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 import orjson
@@ -61,12 +62,12 @@ class Site:
             "/metrics": self.tell_metrics,
         }
 
-    async def answer(self, request: web.BaseRequest) -> Reply:
+    def answer(self, request: web.BaseRequest) -> Awaitable[Reply]:
         """Answer one request."""
         own = self._own.get(request.raw_path.partition("?")[0])
         if own is None or request.method not in {"GET", "HEAD"}:
-            return await self._proxy.handle(request)
-        return await own(request)
+            return self._proxy.handle(request)
+        return own(request)
 
     async def tell_health(self, _: web.BaseRequest) -> Reply:
         """Alive, whatever else is down."""
