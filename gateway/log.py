@@ -127,3 +127,31 @@ def set_up_logging(level: str, log_format: str, secrets: Iterable[str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+class CallLog:
+    """Writes one line for each call, by structlog's own configuration and with less ceremony.
+
+    structlog's loggers copy the facts of an event three times on their way to the processors: fine
+    for an event now and then, a twentieth of the time of a refusal.
+    """
+
+    def __init__(self) -> None:
+        config = structlog.get_config()
+        self._logger: Any = config["logger_factory"]()
+        # The list that tests exchange the content of.
+        self._processors = config["processors"]
+        self._is_on = structlog.get_logger(__name__).bind().is_enabled_for(logging.INFO)
+
+    def write(self, facts: dict[str, Any]) -> None:
+        """Write the line of a call."""
+        if not self._is_on:
+            return
+        event: Any = facts
+        event["event"] = "call"
+        try:
+            for process in self._processors:
+                event = process(self._logger, "info", event)
+        except structlog.DropEvent:
+            return
+        self._logger.info(event)

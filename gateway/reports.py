@@ -1,13 +1,11 @@
 """What is told of each call when it has ended: one log line, and the counts."""
 
 import time
-from typing import Any
-
-import structlog
 
 from gateway.carriage import Carriage
 from gateway.errors import Refusal, RefusedCall
 from gateway.ledger import Hold
+from gateway.log import CallLog
 from gateway.metrics import Metrics
 
 
@@ -16,8 +14,7 @@ class Reports:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        # Bound once: the proxy that structlog hands out binds anew at each use.
-        self._log: Any = structlog.get_logger(__name__).bind()
+        self._log = CallLog()
 
     def forwarded(self, carriage: Carriage, began_at: float) -> None:
         """Tell of a call that was admitted."""
@@ -31,19 +28,20 @@ class Reports:
             upstream_seconds=upstream_seconds,
             added_seconds=added_seconds,
         )
-        self._log.info(
-            "call",
-            service=hold.service,
-            endpoint=hold.endpoint,
-            reserved=hold.tokens,
-            consumed=carriage.consumed,
-            outcome=carriage.outcome,
-            status=carriage.status,
-            attempts=carriage.attempts,
-            caller_left=carriage.relay is not None and carriage.relay.caller_left,
-            upstream_ms=round(upstream_seconds * 1000, 1),
-            added_ms=round(added_seconds * 1000, 1),
-            request_id=carriage.facts.request_id,
+        self._log.write(
+            {
+                "service": hold.service,
+                "endpoint": hold.endpoint,
+                "reserved": hold.tokens,
+                "consumed": carriage.consumed,
+                "outcome": carriage.outcome,
+                "status": carriage.status,
+                "attempts": carriage.attempts,
+                "caller_left": carriage.relay is not None and carriage.relay.caller_left,
+                "upstream_ms": round(upstream_seconds * 1000, 1),
+                "added_ms": round(added_seconds * 1000, 1),
+                "request_id": carriage.facts.request_id,
+            }
         )
 
     def settled(self, hold: Hold, consumed: int) -> None:
@@ -53,25 +51,28 @@ class Reports:
     def answered(self, facts: RefusedCall, began_at: float) -> None:
         """Tell of a call that the ledger answered."""
         self._metrics.answered(facts.service, facts.endpoint)
-        self._tell_own(facts, began_at, outcome="answered", status=200)
+        self._tell_own(facts, began_at, "answered", None, 200)
 
     def refused(self, facts: RefusedCall, refusal: Refusal, began_at: float) -> None:
         """Tell of a call that never got as far as a hold."""
         self._metrics.refused(facts.service, facts.endpoint, refusal.reason)
-        self._tell_own(
-            facts, began_at, outcome="refused", reason=refusal.reason, status=refusal.status
-        )
+        self._tell_own(facts, began_at, "refused", refusal.reason, refusal.status)
 
-    def _tell_own(self, facts: RefusedCall, began_at: float, **ending: object) -> None:
-        self._log.info(
-            "call",
-            service=facts.service,
-            endpoint=facts.endpoint,
-            required=facts.required_tokens,
-            reserved=0,
-            consumed=0,
-            **ending,
-            upstream_ms=0.0,
-            added_ms=round((time.monotonic() - began_at) * 1000, 1),
-            request_id=facts.request_id,
+    def _tell_own(
+        self, facts: RefusedCall, began_at: float, outcome: str, reason: str | None, status: int
+    ) -> None:
+        self._log.write(
+            {
+                "service": facts.service,
+                "endpoint": facts.endpoint,
+                "required": facts.required_tokens,
+                "reserved": 0,
+                "consumed": 0,
+                "outcome": outcome,
+                "reason": reason,
+                "status": status,
+                "upstream_ms": 0.0,
+                "added_ms": round((time.monotonic() - began_at) * 1000, 1),
+                "request_id": facts.request_id,
+            }
         )
