@@ -30,7 +30,7 @@ from gateway.reports import Reports
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
-from gateway.turnstile import calm_accepting, make_turnstile, raise_descriptor_limit
+from gateway.turnstile import calm_accepting, listen, make_turnstile, raise_descriptor_limit
 from gateway.upstream import Slots, Upstream
 from gateway.web import Site, Standing
 
@@ -162,11 +162,10 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         # Time for the slowest call: its own deadline ends it, not ours.
         runner = web.ServerRunner(server, shutdown_timeout=settings.upstream_timeout_seconds + 5)
         await runner.setup()
-        listener = await asyncio.get_running_loop().create_server(
+        listener = await listen(
             open_doors(server, turnstile, settings.upstream_timeout_seconds),
             settings.host,
             settings.port,
-            backlog=1024,
         )
         host, port = listener.sockets[0].getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -3,7 +3,8 @@
 import asyncio
 import errno
 import resource
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,11 @@ _CONNECTIONS_AT_LEAST = 16
 _CONNECTIONS_TO_A_SURPLUS = 10
 # For the log, the store, the listener, the loop.
 _OWN_DESCRIPTORS = 64
+# What the system keeps for the loop to accept.
+_BACKLOG = 1024
+# In one turn of the loop: a connection too many is closed a few turns later, and those of as many
+# turns have to find room among the process' own descriptors.
+_ACCEPTED_IN_A_TURN = 10
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _TELL_AGAIN_SECONDS = 60
 
@@ -59,6 +65,19 @@ def raise_descriptor_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+async def listen(make_door: Callable[[], asyncio.Protocol], host: str, port: int) -> asyncio.Server:
+    """Let callers in: many may come at once, but few in each turn of the loop.
+
+    asyncio takes one number for both: what the system keeps, and what one turn accepts.
+    """
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(make_door, host, port, backlog=_ACCEPTED_IN_A_TURN)
+    for listener in server.sockets:
+        with socket.fromfd(listener.fileno(), listener.family, listener.type) as same:
+            same.listen(_BACKLOG)
+    return server
 
 
 @contextmanager

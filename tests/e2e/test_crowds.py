@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import signal
 import socket
 import time
 from collections import Counter
@@ -148,9 +149,12 @@ async def test_connections_leave_descriptors_for_keepa(machines, figures):
     assert 50 < line["connections"] < 200
     assert resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE) == (200, 200)
     async with AsyncExitStack() as stack:
+        # Stopped, so that it finds all of them waiting at once.
+        gateway.process.send_signal(signal.SIGSTOP)
         callers = [await stack.enter_async_context(Caller(gateway.url)) for _ in range(400)]
         for caller in callers:
             caller.writer.write(CALL)
+        gateway.process.send_signal(signal.SIGCONT)
         answers = await asyncio.gather(
             *(caller.receive() for caller in callers), return_exceptions=True
         )
