@@ -5,7 +5,6 @@ import gc
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -13,23 +12,26 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway import __version__, tasks
+from gateway.allowances import Allowances
 from gateway.bodies import Bodies
 from gateway.breaker import Breaker
 from gateway.costs import CostTable
 from gateway.credentials import RealKey
 from gateway.dispatch import Dispatcher, Limits
 from gateway.doors import guard, open_doors, request_maker
-from gateway.envelope import read_envelope
-from gateway.errors import Refusal
+from gateway.errors import BadSetting
+from gateway.gate import Gate, Patience
 from gateway.intake import Intake
-from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Rules, Store
+from gateway.ledger import EmbeddedStore, Ledger, Line, RedisStore, Rules, Store
 from gateway.metrics import Metrics
 from gateway.observer import Observer
 from gateway.proxy import Proxy
+from gateway.quotes import Quotes
 from gateway.reports import Reports
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
+from gateway.status import Thresholds
 from gateway.turnstile import calm_accepting, listen, make_turnstile, raise_descriptor_limit
 from gateway.upstream import Slots, Upstream
 from gateway.web import Site, Standing
@@ -66,6 +68,21 @@ def make_rules(settings: Settings) -> Rules:
     )
 
 
+def make_allowances(settings: Settings, costs: CostTable) -> Allowances:
+    """Return what each service may do.
+
+    Raises:
+        BadSetting: A policy names an endpoint that there is not.
+    """
+    for service, endpoint in settings.policies.endpoints_named():
+        if not costs.knows(endpoint):
+            raise BadSetting(
+                f'SERVICE_POLICIES: service "{service}": endpoints: there is no "{endpoint}"; '
+                "allowed are Keepa's, those in ENDPOINT_COSTS, and `unknown` for all others"
+            )
+    return Allowances(settings.policies, settings.min_balance_threshold, settings.overdraft)
+
+
 @asynccontextmanager
 async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIterator[Site]:
     """Build everything; at the end wait for what is under way.
@@ -90,7 +107,8 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
         ledger, upstream, fresh_seconds=rules.fresh_seconds, stale_seconds=rules.stale_seconds
     )
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="envelope")
-    secrets = {name: secret.get_secret_value() for name, secret in settings.service_keys.items()}
+    costs = CostTable(settings.endpoint_costs)
+    allowances = make_allowances(settings, costs)
     limits = Limits(
         settings.min_balance_threshold,
         settings.upstream_timeout_seconds,
@@ -101,29 +119,57 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
         settings.breaker_failures, settings.breaker_cooldown_seconds, upstream.fetch_token
     )
     metrics.watch_breaker(lambda: not breaker.is_closed)
+    intake = Intake(
+        services=Services(settings.service_secrets, settings.policies.named()),
+        allowances=allowances,
+        costs=costs,
+        real_key=key.encoded,
+        bodies=bodies,
+        fills_limits=settings.enforce,
+    )
+    slots = Slots(settings.max_concurrency, settings.max_queue)
+    reports = Reports(metrics)
+    line = Line(ledger, settings.max_queue)
+    gate = Gate(
+        ledger=ledger,
+        line=line,
+        observer=observer,
+        breaker=breaker,
+        slots=slots,
+        reports=reports,
+        patience=Patience(settings.default_wait_seconds, settings.max_wait_seconds),
+        enforces=settings.enforce,
+    )
     proxy = Proxy(
-        intake=Intake(Services(secrets), CostTable(settings.endpoint_costs), key.encoded, bodies),
+        intake=intake,
+        gate=gate,
         ledger=ledger,
         observer=observer,
         breaker=breaker,
         dispatcher=Dispatcher(upstream, executor, key, limits),
-        slots=Slots(settings.max_concurrency, settings.max_queue),
-        reports=Reports(metrics),
+        slots=slots,
+        reports=reports,
         limits=limits,
     )
     standing = Standing(
-        settings.min_balance_threshold,
-        settings.safety_buffer,
-        settings.admin_token.get_secret_value(),
+        Thresholds(settings.min_balance_threshold, settings.safety_buffer),
+        services=tuple(settings.policies.named()),
+        enforces=settings.enforce,
+        admin_token=settings.admin_token.get_secret_value(),
     )
     await store.open()
     try:
         async with _in_background(
-            observer.run(), tasks.tend_ledger(ledger, settings.safety_buffer)
+            observer.run(),
+            line.run(),
+            tasks.tend_ledger(ledger, reports, settings.safety_buffer),
         ):
             yield Site(
                 proxy=proxy,
+                quotes=Quotes(intake, gate, settings.min_balance_threshold),
                 ledger=ledger,
+                line=line,
+                allowances=allowances,
                 observer=observer,
                 breaker=breaker,
                 metrics=metrics,
@@ -141,12 +187,20 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
 @asynccontextmanager
 async def _in_background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     running = [asyncio.create_task(job) for job in jobs]
+    for task in running:
+        task.add_done_callback(_tell_failure)
     try:
         yield
     finally:
-        for job in running:
-            job.cancel()
+        for task in running:
+            task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """Tell of a job that ended by itself, which none may."""
+    if not task.cancelled() and task.exception():
+        _log.critical("background_job_failed", exc_info=task.exception())
 
 
 @asynccontextmanager
@@ -155,7 +209,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     turnstile = make_turnstile(raise_descriptor_limit(), settings.max_concurrency)
     bodies = Bodies(_BODIES_BYTES)
     async with (
-        _upstream_of(settings) as base_url,
+        upstream_of(settings) as base_url,
         running(settings, base_url, bodies) as site,
     ):
         server = web.Server(guard(site.answer, bodies), request_factory=request_maker())
@@ -178,6 +232,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             await asyncio.sleep(settings.drain_seconds)
         finally:
             listener.close()
+            site.line.close()
             # A caller let in just now has yet to say what for; aiohttp neither hears nor closes a
             # connection that is only being made, and would wait for it until its own time-out.
             await asyncio.sleep(_LAST_CALLERS_SECONDS)
@@ -197,7 +252,8 @@ def settle_memory() -> None:
 
 
 @asynccontextmanager
-async def _upstream_of(settings: Settings) -> AsyncIterator[str]:
+async def upstream_of(settings: Settings) -> AsyncIterator[str]:
+    """Yield the upstream's URL: Keepa's, or that of a simulator started for the while."""
     if not settings.simulated:
         yield settings.keepa_base_url
         return
@@ -209,42 +265,3 @@ async def _upstream_of(settings: Settings) -> AsyncIterator[str]:
         yield simulator.url
     finally:
         await simulator.close()
-
-
-@dataclass(slots=True)
-class Report:
-    """What `check_setup` found."""
-
-    good: bool
-    lines: list[str]
-
-
-async def check_setup(settings: Settings) -> Report:
-    """Reach the store and Keepa's free `/token`; nothing is reserved or changed."""
-    report = Report(good=True, lines=[f"settings: good, account {settings.account_name}"])
-    store = open_store(settings)
-    await store.open()
-    if store.up:
-        report.lines.append(f"store: {store.kind} answers")
-    else:
-        report.good = False
-        report.lines.append(f"store: {store.kind} does not answer; check REDIS_URL")
-    await store.close()
-    async with _upstream_of(settings) as base_url:
-        upstream = Upstream(base_url, RealKey(settings.keepa_api_key.get_secret_value()).encoded)
-        try:
-            body, encoding, _ = await upstream.fetch_token()
-            envelope = read_envelope(body, encoding)
-            if envelope.has_observation:
-                report.lines.append(
-                    f"keepa: {envelope.tokens_left} tokens, {envelope.refill_rate} more each minute"
-                )
-            else:
-                report.good = False
-                report.lines.append("keepa: answers without a balance; check KEEPA_API_KEY")
-        except Refusal as refusal:
-            report.good = False
-            report.lines.append(f"keepa: {str(refusal).lower()}; check KEEPA_BASE_URL and network")
-        finally:
-            await upstream.close()
-    return report

@@ -31,6 +31,11 @@ class Balance(NamedTuple):
         return self.tokens - self.held
 
     @property
+    def debt(self) -> int:
+        """By how much the balance is below zero: Keepa runs nothing until that has come back."""
+        return max(0, -self.tokens)
+
+    @property
     def capacity(self) -> int:
         """Most tokens the bucket holds: unused ones expire after 60 minutes (Keepa's rule)."""
         return 60 * self.refill_rate

@@ -58,6 +58,14 @@ class Breaker:
         """Whether all calls pass."""
         return self._probe_at is None
 
+    @property
+    def refusal(self) -> CircuitOpen | None:
+        """Why a call that came now would be refused; None: it would pass, perhaps as the probe."""
+        early_ms = 0 if self._probe_at is None else (self._probe_at - time.monotonic()) * 1000
+        if early_ms > 0:
+            return CircuitOpen(retry_after_ms=int(early_ms) + 1)
+        return CircuitOpen(retry_after_ms=_PROBING_MS) if self._is_probing else None
+
     async def become_probe(self) -> None:
         """Make the current call the one that tries Keepa again; it has to end in one of the below.
 
@@ -65,11 +73,8 @@ class Breaker:
             CircuitOpen: It is too early, another call is the probe, or Keepa fails the free
                 question.
         """
-        early_ms = 0 if self._probe_at is None else (self._probe_at - time.monotonic()) * 1000
-        if early_ms > 0:
-            raise CircuitOpen(retry_after_ms=int(early_ms) + 1)
-        if self._is_probing:
-            raise CircuitOpen(retry_after_ms=_PROBING_MS)
+        if refusal := self.refusal:
+            raise refusal
         self._is_probing = True
         try:
             await self._ask()

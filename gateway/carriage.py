@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.errors import RefusedCall
+from gateway.facts import Facts
 from gateway.intake import Call
 from gateway.ledger import Hold
 from gateway.relay import Relay
@@ -14,7 +14,7 @@ class Carriage:
 
     call: Call
     hold: Hold
-    facts: RefusedCall
+    facts: Facts
     deadline: float
     """Monotonic; for all attempts together."""
     is_probe: bool = False

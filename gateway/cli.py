@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from gateway import __version__
-from gateway.app import check_setup, serving, settle_memory
+from gateway.app import serving, settle_memory
+from gateway.checkup import check_setup
 from gateway.errors import BadSetting
 from gateway.log import set_up_logging
 from gateway.settings import Settings, read_settings

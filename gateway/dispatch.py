@@ -78,11 +78,7 @@ class Dispatcher:
         carriage.status = answer.status
         carriage.is_picture = answer.status == HTTPStatus.OK and _is_picture(answer.headers)
         headers = forward_answer_headers(answer.headers, self._real_key.shown)
-        headers.update(
-            own_headers(
-                carriage.facts.request_id, hold.tokens, carriage.facts.balance, self._limits.floor
-            )
-        )
+        headers.update(own_headers(carriage.facts, hold.tokens, carriage.facts.balance))
         carriage.relay = Relay(request, answer, headers, self._executor, self._real_key)
         return carriage.relay
 

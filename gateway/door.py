@@ -11,7 +11,8 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from gateway.answers import refuse
-from gateway.errors import InternalError, Overloaded, Refusal, RefusedCall, TooSlow
+from gateway.errors import InternalError, Overloaded, Refusal, TooSlow
+from gateway.facts import Facts
 from gateway.headers import request_id
 from gateway.heads import (
     MAX_HEADER_LINES,
@@ -189,7 +190,7 @@ class Door(web.RequestHandler):
             _log.info("malformed_request", fault=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError
-        response = refuse(request, refusal, RefusedCall(request_id(request.headers)))
+        response = refuse(request, refusal, Facts(request_id(request.headers)))
         response.force_close()
         return response
 

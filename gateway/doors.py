@@ -11,7 +11,8 @@ from aiohttp.http_parser import RawRequestMessage
 from gateway.answers import refuse
 from gateway.bodies import MAX_BODY, Bodies
 from gateway.door import Door, door_of
-from gateway.errors import Refusal, RefusedCall
+from gateway.errors import Refusal
+from gateway.facts import Facts
 from gateway.headers import request_id
 from gateway.heads import check_head
 from gateway.reply import Reply
@@ -57,7 +58,7 @@ def guard(answer: Answer, bodies: Bodies) -> Answer:
             check_head(request)
             reply = await answer(request)
         except Refusal as refusal:
-            reply = refuse(request, refusal, RefusedCall(request_id(request.headers)))
+            reply = refuse(request, refusal, Facts(request_id(request.headers)))
             reply.force_close()
         finally:
             bodies.release(request)

@@ -5,13 +5,20 @@
     └── Refusal                       an answer of the gateway's own making
         ├── BadRequest                400 bad_request
         ├── Unauthorized              401 unauthorized
+        ├── EndpointNotAllowed        403 endpoint_not_allowed
         ├── NotFound                  404 not_found
         ├── MethodNotAllowed          405 method_not_allowed
         ├── TooSlow                   408 too_slow
         ├── TooLarge                  413 too_large (414 where it is the URL)
         ├── UnsupportedEncoding       415 unsupported_encoding
         ├── InsufficientTokensError   429 floor
+        │   ├── ServiceFloor          429 service_floor
         │   └── ExceedsCapacity       429 exceeds_capacity
+        ├── ServiceQuota              429 service_quota
+        ├── ServiceConcurrency        429 service_concurrency
+        ├── MaxCost                   429 max_cost
+        ├── MaxOffers                 429 max_offers
+        ├── CodeLimit                 429 code_limit
         ├── RateLimited               429 rate_limited
         ├── UpstreamUnreachable       502 upstream_unreachable
         ├── LedgerUnavailable         503 ledger_unavailable
@@ -21,19 +28,13 @@
         ├── InternalError             500 internal
         └── UpstreamTimeout           504 upstream_timeout
 
-Each class carries its status, reason and retry; `render` is the one place that turns a refusal into
-the JSON of the contract, in the shape that Keepa's own clients parse and wait for.
+Each class carries its status, reason and retry; `render` in answers.py is the one place that turns
+a refusal into the JSON of the contract.
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from gateway.balance import UNKNOWN, Balance
-
-# What a caller is told to wait when waiting will not help (Keepa's clients sleep `refillIn` and ask
-# again, for ever): an hour keeps them quiet. Without a balance at hand a minute, one lump.
-NEVER_MS = 3_600_000
-NO_BALANCE_MS = 60_000
+from gateway.facts import Facts
 
 
 class GatewayError(Exception):
@@ -59,6 +60,8 @@ class Refusal(GatewayError):
     default_retry_ms: ClassVar[int | None] = None
     message: ClassVar[str] = "The gateway could not handle this call"
     shows_balance: ClassVar[bool] = True
+    is_policy: ClassVar[bool] = False
+    """Whether a policy alone says so: the ledger is not asked, and does not count it."""
     headers: ClassVar[dict[str, str]] = {}
 
     def __init__(self, message: str | None = None, *, retry_after_ms: int | None = None) -> None:
@@ -72,7 +75,7 @@ class Refusal(GatewayError):
             return None
         return max(1, -(-self.retry_after_ms // 1000))
 
-    def deficit(self, call: "RefusedCall") -> int | None:  # noqa: ARG002 - for those below
+    def deficit(self, call: Facts) -> int | None:  # noqa: ARG002 - for those below
         """Tokens missing; 0 where tokens are not the reason, None for what may never be done."""
         return 0 if self.shows_balance else None
 
@@ -89,6 +92,14 @@ class Unauthorized(_Client):
     status, reason, type = 401, "unauthorized", "unauthorized"
     message = "Unknown or missing service key"
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="keepa-gateway"'}
+
+
+class EndpointNotAllowed(_Client):
+    """The service's policy has a list of endpoints, and this is none of them."""
+
+    status, reason, type = 403, "endpoint_not_allowed", "forbidden"
+    is_policy = True
+    message = "This service may not call this endpoint"
 
 
 class BadRequest(_Client):
@@ -151,21 +162,35 @@ class InsufficientTokensError(Refusal):
     """
 
     status, reason, type = 429, "floor", "insufficientTokens"
+    floor_is: ClassVar[str] = "a floor"
 
     def __init__(self, *, retry_after_ms: int | None) -> None:
         super().__init__(retry_after_ms=retry_after_ms)
         self.retryable = retry_after_ms is not None
 
-    def deficit(self, call: "RefusedCall") -> int:
+    def deficit(self, call: Facts) -> int:
         """Tokens missing until it fits; Keepa itself runs nothing from a balance of 0 down."""
         return max(0, max(call.required_tokens + call.floor, 1) - call.balance.available)
 
-    def describe(self, call: "RefusedCall") -> str:
+    def describe(self, call: Facts) -> str:
         """One sentence for people."""
+        available, floor = call.balance.available, f"{self.floor_is} of {call.floor}"
+        if not self.deficit(call):
+            return (
+                f"Keepa tokens are kept for calls that have waited longer: {available} available, "
+                f"{call.required_tokens} required above {floor}"
+            )
         return (
-            f"Insufficient Keepa tokens: {call.balance.available} available, "
-            f"{call.required_tokens} required above a floor of {call.floor}"
+            f"Insufficient Keepa tokens: {available} available, "
+            f"{call.required_tokens} required above {floor}"
         )
+
+
+class ServiceFloor(InsufficientTokensError):
+    """The call would take the available tokens below its service's own floor."""
+
+    reason = "service_floor"
+    floor_is = "this service's floor"
 
 
 class ExceedsCapacity(InsufficientTokensError):
@@ -176,12 +201,75 @@ class ExceedsCapacity(InsufficientTokensError):
     def __init__(self) -> None:
         super().__init__(retry_after_ms=None)
 
-    def describe(self, call: "RefusedCall") -> str:
+    def describe(self, call: Facts) -> str:
         """One sentence for people."""
         return (
             f"The call can never fit: {call.required_tokens} tokens required above a floor of "
             f"{call.floor}, the bucket holds at most {call.balance.capacity}"
         )
+
+
+class ServiceQuota(Refusal):
+    """The service has used up what it may in this hour or day.
+
+    Args:
+        message: As for every refusal.
+        retry_after_ms: Until it fits; None: the call is larger than the cap itself.
+    """
+
+    status, reason, type = 429, "service_quota", "quotaExceeded"
+    message = "The service's tokens of this hour or day do not suffice for this call"
+
+    def __init__(self, message: str | None = None, *, retry_after_ms: int | None) -> None:
+        if retry_after_ms is None:
+            message = message or "The call costs more than the service may use in an hour or a day"
+        super().__init__(message, retry_after_ms=retry_after_ms)
+        self.retryable = retry_after_ms is not None
+
+
+class ServiceConcurrency(Refusal):
+    """The service has as many calls in flight as it may."""
+
+    status, reason, type, retryable = 429, "service_concurrency", "quotaExceeded", True
+    default_retry_ms = 1_000
+    message = "The service has as many calls in flight as it may have at once"
+
+
+class _CostLimit(Refusal):
+    """One call is too dear for its service, now and later.
+
+    Args:
+        asked: What the call asks for, at worst.
+        limit: What the service's policy allows.
+    """
+
+    status, type, is_policy = 429, "costLimit", True
+
+    def __init__(self, *, asked: int, limit: int) -> None:
+        super().__init__(self.message.format(asked=asked, limit=limit))
+
+
+class MaxCost(_CostLimit):
+    """The call may cost more tokens than one call of the service's may."""
+
+    reason = "max_cost"
+    message = "The call may cost {asked} tokens, and one call of this service at most {limit}"
+
+
+class MaxOffers(_CostLimit):
+    """The call asks for more offers than the service may."""
+
+    reason = "max_offers"
+    message = "The call asks for {asked} offers, and this service may ask for at most {limit}"
+
+
+class CodeLimit(_CostLimit):
+    """The call asks for more products for each code than the service may."""
+
+    reason = "code_limit"
+    message = (
+        "The call asks for {asked} products for each code, and this service may for at most {limit}"
+    )
 
 
 class RateLimited(Refusal):
@@ -243,60 +331,3 @@ class InternalError(Refusal):
 
     retryable = True
     default_retry_ms = 5_000
-
-
-@dataclass(slots=True)
-class RefusedCall:
-    """What was known of a call when it was refused."""
-
-    request_id: str
-    endpoint: str = "unknown"
-    service: str = "unknown"
-    required_tokens: int = 0
-    floor: int = 0
-    balance: Balance = UNKNOWN
-    max_items_now: int | None = None
-
-
-def render(refusal: Refusal, call: RefusedCall, now_ms: int) -> dict[str, Any]:
-    """Return the refusal as the contract's one JSON shape.
-
-    The upper half is for people and programs that know the gateway; from `timestamp` on it is what
-    Keepa's Java, PHP and Python clients read to wait just long enough: integers, `refillIn` > 0,
-    `refillRate` > 0, `tokensLeft` >= 0.
-    """
-    shows = refusal.shows_balance and call.balance.known
-    balance = call.balance
-    message = (
-        refusal.describe(call) if isinstance(refusal, InsufficientTokensError) else str(refusal)
-    )
-    if refusal.shows_balance:
-        refill_in = refusal.retry_after_ms if refusal.retryable else NEVER_MS
-    else:
-        refill_in = NO_BALANCE_MS
-    answer = {
-        "error": {"type": refusal.type, "message": message, "details": call.endpoint},
-        "reason": refusal.reason,
-        "endpoint": call.endpoint,
-        "service": call.service,
-        "request_id": call.request_id,
-        "current_balance": balance.available if shows else None,
-        "required_tokens": call.required_tokens if refusal.shows_balance else None,
-        "floor": call.floor if refusal.shows_balance else None,
-        "deficit": refusal.deficit(call),
-        "reserved": balance.held if shows else None,
-        "capacity": balance.capacity if shows else None,
-        "retryable": refusal.retryable,
-        "retry_after_seconds": refusal.retry_after_seconds,
-        "max_items_now": call.max_items_now,
-        "timestamp": now_ms,
-        "tokensLeft": max(0, balance.available) if shows else 0,
-        "refillIn": max(1, refill_in or NO_BALANCE_MS),
-        "refillRate": max(1, balance.refill_rate) if refusal.shows_balance else 1,
-        "tokenFlowReduction": balance.flow_reduction if shows else 0.0,
-        "tokensConsumed": 0,
-        "processingTimeInMs": 0,
-    }
-    if call.max_items_now is None:
-        del answer["max_items_now"]
-    return answer

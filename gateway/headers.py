@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.balance import Balance
+from gateway.facts import Facts
 
 # RFC 9110, 7.6.1: for this connection only; also whatever `Connection` names.
 HOP_BY_HOP = frozenset(
@@ -40,6 +41,7 @@ _new_ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, count(1))
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _REFUSED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
 _WINDOW_SECONDS = 3600
+_WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
 
 
 def forward_request_headers(headers: MultiMapping[str]) -> CIMultiDict[str]:
@@ -94,19 +96,32 @@ def credentials_of(headers: MultiMapping[str]) -> Iterable[str]:
         yield key
 
 
-def own_headers(call_id: str, reserved: int, balance: Balance, floor: int) -> dict[str, str]:
+def own_headers(facts: Facts, reserved: int, balance: Balance) -> dict[str, str]:
     """Return what the gateway adds to each answer of a call.
 
     RateLimit and RateLimit-Policy are those of the IETF draft on RateLimit header fields: what is
-    left above the caller's floor, and the seconds until the next lump.
+    left above the floor of the caller's service, and the seconds until the next lump.
     """
-    headers = {"X-Request-Id": call_id, "X-Keepa-Gateway-Reserved": str(reserved)}
+    headers = {"X-Request-Id": facts.request_id, "X-Keepa-Gateway-Reserved": str(reserved)}
     if balance.known:
-        left = max(0, balance.available - floor)
+        left = max(0, balance.available - facts.floor)
         seconds = -(-balance.lump_in_ms // 1000)
         headers["RateLimit-Policy"] = f'"keepa";q={balance.capacity};w={_WINDOW_SECONDS}'
         headers["RateLimit"] = f'"keepa";r={left};t={seconds}'
+    if facts.preference_applied:
+        headers["Preference-Applied"] = facts.preference_applied
     return headers
+
+
+def preferred_wait(headers: MultiMapping[str]) -> int | None:
+    """Return the seconds of `Prefer: wait=N` (RFC 7240); None: nothing that can be read as such."""
+    for field in headers.getall("Prefer", ()):
+        for preference in field.split(","):
+            match = _WAIT.fullmatch(preference.partition(";")[0].strip())
+            if match:
+                # Of two, the first counts.
+                return int(match[1])
+    return None
 
 
 def _repeats(secret: str, value: str) -> bool:

@@ -1,36 +1,31 @@
 """Reads a caller's request: which endpoint, whose call, how dear, and what of it goes to Keepa."""
 
 import asyncio
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, web
 from isal import isal_zlib
 
+from gateway.allowances import Allowance, Allowances
+from gateway.balance import Balance
 from gateway.bodies import MAX_BODY, Bodies
-from gateway.costs import CostTable, Price
+from gateway.costs import CostTable, Price, limit_codes
 from gateway.credentials import add_key, swap_key, swap_key_in_turns
 from gateway.door import door_of
 from gateway.errors import (
-    BadRequest,
-    MethodNotAllowed,
-    NotFound,
     Overloaded,
-    RefusedCall,
+    Refusal,
     TooLarge,
     TooSlow,
     UnsupportedEncoding,
-    UriTooLong,
 )
-from gateway.headers import credentials_of
+from gateway.facts import Facts
+from gateway.headers import credentials_of, preferred_wait
 from gateway.services import Services
+from gateway.targets import split_quoted, split_target
 
-MAX_URL = 128 * 1024
 _BODY_SECONDS = 30
-_PATH = re.compile(r"/([A-Za-z0-9_-]{1,64})/?")
-# The gateway's own words, whether they are served yet or not: never taken for Keepa's.
-OWN_PATHS = frozenset({"healthz", "readyz", "metrics", "status", "dashboard", "usage", "quote"})
 # `/tracking` changes what is tracked; what an unknown endpoint changes, nobody knows.
 _READING = frozenset(
     {
@@ -64,11 +59,28 @@ class Call:
     """Whether the body is not as it came: then without its Content-Encoding."""
     service: str
     price: Price
+    allowance: Allowance
+    objection: Refusal | None
+    """Why its service may never make it, whatever the balance."""
+    wait_seconds: int | None
+    """How long it would wait for tokens, in its own words."""
 
     @property
     def is_repeatable(self) -> bool:
         """Whether it surely changes nothing at Keepa but the balance."""
         return self.price.endpoint in _READING
+
+    def items_within(self, balance: Balance, room: int | None = None) -> int | None:
+        """Return how many of the call's items would fit now; None: it has none.
+
+        Args:
+            balance: The bucket's.
+            room: Tokens that the service's caps leave; None: any number.
+        """
+        # Keepa runs nothing from 0 down, however low the floor.
+        free = balance.available - self.allowance.terms.floor if balance.available > 0 else -1
+        limits = (free, room, self.allowance.policy.max_cost)
+        return self.price.items_within(min(limit for limit in limits if limit is not None))
 
 
 class Intake:
@@ -77,22 +89,48 @@ class Intake:
     Args:
         real_key: Percent-encoded.
         bodies: Where request bodies are counted.
+        fills_limits: Whether a service's `code_limit` is put into its look-ups that have none.
     """
 
-    def __init__(self, services: Services, costs: CostTable, real_key: str, bodies: Bodies) -> None:
+    def __init__(
+        self,
+        *,
+        services: Services,
+        allowances: Allowances,
+        costs: CostTable,
+        real_key: str,
+        bodies: Bodies,
+        fills_limits: bool,
+    ) -> None:
         self._services = services
+        self._allowances = allowances
         self._costs = costs
         self._real_key = real_key
         self._bodies = bodies
+        self._fills_limits = fills_limits
 
-    async def read(self, request: web.BaseRequest, facts: RefusedCall) -> Call:
+    async def read(self, request: web.BaseRequest, facts: Facts) -> Call:
         """Return the call that the request asks for; `facts` learns what is known of it on the way.
 
         Raises:
             Refusal: What no call may ever do: 400, 401, 404, 405, 408, 413, 414, 415.
             Overloaded: Too many callers are connected, or too many bodies are held.
         """
-        path, endpoint, query = _split_target(request)
+        path, endpoint, query = split_target(request)
+        return await self._read(request, facts, path, endpoint, query)
+
+    async def read_quoted(self, request: web.BaseRequest, facts: Facts) -> Call:
+        """Return the call that a request for `/quote?path=<endpoint>&...` asks about.
+
+        Raises:
+            Refusal: As `read`.
+        """
+        path, endpoint, query = split_quoted(request)
+        return await self._read(request, facts, path, endpoint, query)
+
+    async def _read(
+        self, request: web.BaseRequest, facts: Facts, path: str, endpoint: str, query: str
+    ) -> Call:
         if door_of(request).is_surplus:
             raise Overloaded("Too many callers are connected")
         body, plain = await self._read_body(request) if request.can_read_body else (b"", b"")
@@ -102,18 +140,38 @@ class Intake:
             form, in_form = await swap_key_in_turns(plain, self._real_key.encode())
             if in_form:
                 given += in_form
-                body = form
+                body = plain = form
         else:
             in_form = []
         if not in_query and not in_form:
             query = add_key(query, self._real_key)
+        headers = request.headers
         facts.service = self._services.identify(
-            (*given, *credentials_of(request.headers)), request.headers.get("X-Service-Name")
+            (*given, *credentials_of(headers)), headers.get("X-Service-Name")
         )
+        allowance = self._allowances.of(facts.service)
+        facts.floor = allowance.terms.floor
         price = self._costs.price(endpoint, query, plain)
+        limit = allowance.policy.code_limit
+        is_rewritten = bool(in_form)
+        if limit and price.is_unlimited and self._fills_limits:
+            query, limited = limit_codes(query, plain, limit)
+            price = self._costs.price(endpoint, query, limited)
+            if limited != plain:
+                body, is_rewritten = limited, True
         facts.endpoint = price.endpoint
         facts.required_tokens = price.tokens
-        return Call(request.method, f"{path}?{query}", body, bool(in_form), facts.service, price)
+        return Call(
+            request.method,
+            f"{path}?{query}",
+            body,
+            is_rewritten,
+            facts.service,
+            price,
+            allowance,
+            allowance.objection(price),
+            preferred_wait(headers) if "Prefer" in headers else None,
+        )
 
     async def _read_body(self, request: web.BaseRequest) -> tuple[bytes, bytes]:
         """Return the body as it came, and as it reads."""
@@ -141,24 +199,6 @@ class Intake:
         if coding not in _WINDOW_BITS:
             raise UnsupportedEncoding
         return body, await _inflate(body, _WINDOW_BITS[coding])
-
-
-def _split_target(request: web.BaseRequest) -> tuple[str, str, str]:
-    """Return path, endpoint and query of the request's raw target."""
-    target = request.raw_path
-    if len(target) > MAX_URL:
-        raise UriTooLong
-    path, _, query = target.partition("?")
-    match = _PATH.fullmatch(path)
-    if not match or match[1].lower() in OWN_PATHS or "#" in query:
-        raise NotFound
-    if request.method not in {"GET", "POST"}:
-        raise MethodNotAllowed
-    try:
-        query.encode()
-    except UnicodeEncodeError:
-        raise BadRequest("The request target is not valid UTF-8") from None
-    return path, match[1], query
 
 
 async def _inflate(body: bytes, window_bits: int) -> bytes:

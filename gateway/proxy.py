@@ -1,14 +1,11 @@
 """The life of a call: price, reserve, forward, then settle, release or doubt.
 
-Every call to Keepa comes through `Proxy.handle`, top to bottom. What is decided about tokens is
-decided by the ledger's scripts; what a hold becomes is decided here, once per call, in `_resolve`.
+Every call to Keepa comes through `Proxy.handle`, top to bottom: `Intake` prices it, `Gate` reserves
+for it; what its hold becomes is decided here, once per call, in `_resolve`.
 """
 
 import asyncio
-import itertools
-import secrets
 import time
-from collections.abc import Coroutine
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +14,6 @@ import structlog
 from aiohttp import web
 
 from gateway.answers import refuse, tell_balance
-from gateway.balance import Balance
 from gateway.breaker import Breaker
 from gateway.carriage import Carriage
 from gateway.dispatch import Dispatcher, Limits
@@ -26,19 +22,17 @@ from gateway.envelope import Envelope
 from gateway.errors import (
     BalanceUnknown,
     CircuitOpen,
-    ExceedsCapacity,
-    InsufficientTokensError,
     LedgerUnavailable,
     Overloaded,
-    RateLimited,
     Refusal,
-    RefusedCall,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from gateway.facts import Facts
+from gateway.gate import Gate
 from gateway.headers import request_id
-from gateway.intake import Call, Intake
-from gateway.ledger import Admission, Code, Hold, Ledger
+from gateway.intake import Intake
+from gateway.ledger import Ledger
 from gateway.observer import PATIENCE_SECONDS, Observer, read_observation
 from gateway.reply import Reply
 from gateway.reports import Reports
@@ -54,6 +48,7 @@ class Proxy:
         self,
         *,
         intake: Intake,
+        gate: Gate,
         ledger: Ledger,
         observer: Observer,
         breaker: Breaker,
@@ -63,6 +58,7 @@ class Proxy:
         limits: Limits,
     ) -> None:
         self._intake = intake
+        self._gate = gate
         self._ledger = ledger
         self._observer = observer
         self._breaker = breaker
@@ -70,27 +66,20 @@ class Proxy:
         self._slots = slots
         self._reports = reports
         self._limits = limits
-        # Unlike a caller's request id, never the same twice.
-        self._call_ids = map(f"{secrets.token_hex(6)}-{{}}".format, itertools.count(1))
         self._under_way = 0
         self._none_under_way = asyncio.Event()
 
     async def handle(self, request: web.BaseRequest) -> Reply:
         """Answer one call for Keepa."""
         began_at = time.monotonic()
-        facts = RefusedCall(request_id=request_id(request.headers), floor=self._limits.floor)
+        facts = Facts(request_id(request.headers), floor=self._limits.floor)
         cancel_if_left(request)
         try:
             call = await self._intake.read(request, facts)
-            if call.price.endpoint == "token":
-                return await self._tell_balance(request, facts, began_at)
-            # Before it takes tokens and a request slot, which a refused call leaves to others.
-            with self._slots.on_the_way:
-                is_probe = not self._breaker.is_closed
-                if is_probe:
-                    hold = await self._reserve_as_probe(call, facts)
-                else:
-                    hold = await self._reserve(call, facts)
+            if call.price.endpoint == "token" and await self._is_known():
+                self._reports.answered(facts, began_at)
+                return tell_balance(request, self._ledger.latest, facts)
+            hold, is_probe = await self._gate.admit(call, facts)
         except Refusal as refusal:
             return self._refuse(request, refusal, facts, began_at)
         deadline = hold.began_at + self._limits.upstream_seconds
@@ -104,61 +93,25 @@ class Proxy:
             self._none_under_way.clear()
             await self._none_under_way.wait()
 
-    async def _tell_balance(
-        self, request: web.BaseRequest, facts: RefusedCall, began_at: float
-    ) -> Reply:
-        """Answer `/token` from the ledger; Keepa is asked only where the ledger does not know."""
-        if not await self._ledger.is_fresh():
-            try:
-                await self._observer.become_known(PATIENCE_SECONDS)
-            except BalanceUnknown:
-                if not self._observer.knows:
-                    raise
-        self._reports.answered(facts, began_at)
-        return tell_balance(request, self._ledger.latest, facts.request_id, self._limits.floor)
+    async def _is_known(self) -> bool:
+        """Make sure that the ledger can answer `/token`; False: it cannot, and Keepa may.
 
-    async def _reserve_as_probe(self, call: Call, facts: RefusedCall) -> Hold:
-        """Reserve for the one call that tries Keepa again; give that turn back where it may not."""
-        await self._breaker.become_probe()
+        Keepa is asked only where the ledger does not know.
+
+        Raises:
+            LedgerUnavailable: There is no ledger.
+            BalanceUnknown: Keepa does not tell.
+        """
         try:
-            return await self._reserve(call, facts)
-        except BaseException:
-            self._breaker.give_back()
-            raise
-
-    async def _reserve(self, call: Call, facts: RefusedCall) -> Hold:
-        """Hold the call's price, or raise why not; wait a little for an unknown balance."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            admission = await self._ask_for_hold(call)
-            facts.balance = admission.balance
-            if admission.hold:
-                return admission.hold
-            if admission.code != Code.UNKNOWN:
-                facts.max_items_now = self._items_within(call, admission.balance)
-                raise _refusal_of(admission)
-            patience = deadline - time.monotonic()
-            if 0 < (admission.wait_ms or 0) <= patience * 1000:
-                # Known, but a new epoch has yet to hear of all holds: until when is known too, and
-                # a refresh that hangs meanwhile must not keep the call waiting.
-                await asyncio.sleep((admission.wait_ms or 0) / 1000)
-            else:
-                await self._observer.become_known(patience)
-
-    def _ask_for_hold(self, call: Call) -> Coroutine[Any, Any, Admission]:
-        return self._ledger.reserve(
-            next(self._call_ids),
-            call.price.tokens,
-            self._limits.floor,
-            call.service,
-            call.price.endpoint,
-        )
-
-    def _items_within(self, call: Call, balance: Balance) -> int | None:
-        """Return how many of the call's items would fit now; None: it has none."""
-        # Keepa runs nothing from 0 down, however low the floor.
-        spendable = balance.available - self._limits.floor if balance.available > 0 else -1
-        return call.price.items_within(spendable)
+            if not await self._ledger.is_fresh():
+                await self._observer.become_known(PATIENCE_SECONDS)
+        except (BalanceUnknown, LedgerUnavailable) as refusal:
+            if isinstance(refusal, BalanceUnknown) and self._observer.knows:
+                return True
+            if self._gate.enforces:
+                raise
+            return False
+        return True
 
     async def _forward(
         self, request: web.BaseRequest, carriage: Carriage, began_at: float
@@ -239,14 +192,10 @@ class Proxy:
         cancel_if_left(request)
         await asyncio.sleep(pause)
         if carriage.dispatched:
-            try:
-                admission = await self._ask_for_hold(call)
-            except LedgerUnavailable:
+            again = await self._gate.admit_again(call, carriage.facts)
+            if again is None:
                 return False
-            if admission.hold is None:
-                return False
-            carriage.facts.balance = admission.balance
-            hold = admission.hold
+            hold = again
         elif self._limits.is_too_old(hold.began_at):
             return False
         carriage.begin_again(hold)
@@ -294,28 +243,18 @@ class Proxy:
             refusal = UpstreamTimeout() if was_sent else Overloaded()
         carriage.status = refusal.status
         facts = carriage.facts
-        facts.max_items_now = self._items_within(carriage.call, facts.balance)
+        facts.max_items_now = carriage.call.items_within(facts.balance)
         reserved = carriage.doubtful_tokens
         if carriage.dispatched and carriage.outcome in {"", "doubt"}:
             reserved += carriage.hold.tokens
         return refuse(request, refusal, facts, reserved)
 
     def _refuse(
-        self, request: web.BaseRequest, refusal: Refusal, facts: RefusedCall, began_at: float
+        self, request: web.BaseRequest, refusal: Refusal, facts: Facts, began_at: float
     ) -> Reply:
         if not facts.balance.known:
             latest = self._ledger.latest
-            is_current = latest.known and isinstance(refusal, Overloaded | CircuitOpen)
-            facts.balance = latest._replace(known=is_current)
+            is_current = isinstance(refusal, Overloaded | CircuitOpen) or refusal.is_policy
+            facts.balance = latest._replace(known=latest.known and is_current)
         self._reports.refused(facts, refusal, began_at)
         return refuse(request, refusal, facts)
-
-
-def _refusal_of(admission: Admission) -> Refusal:
-    if admission.code == Code.CAPACITY:
-        return ExceedsCapacity()
-    if admission.code == Code.FLOOR:
-        return InsufficientTokensError(retry_after_ms=admission.wait_ms)
-    if admission.code == Code.RATE:
-        return RateLimited(retry_after_ms=admission.wait_ms)
-    raise AssertionError(admission)

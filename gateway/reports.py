@@ -1,12 +1,19 @@
 """What is told of each call when it has ended: one log line, and the counts."""
 
 import time
+from collections import Counter
+from typing import Any
+
+import structlog
 
 from gateway.carriage import Carriage
-from gateway.errors import Refusal, RefusedCall
+from gateway.errors import Refusal
+from gateway.facts import Facts
 from gateway.ledger import Hold
 from gateway.log import CallLog
 from gateway.metrics import Metrics
+
+_log: Any = structlog.get_logger(__name__)
 
 
 class Reports:
@@ -15,11 +22,15 @@ class Reports:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._log = CallLog()
+        self._uncounted: Counter[tuple[str, str]] = Counter()
 
     def forwarded(self, carriage: Carriage, began_at: float) -> None:
         """Tell of a call that was admitted."""
         upstream_seconds = carriage.upstream_seconds
-        added_seconds = max(0.0, time.monotonic() - began_at - upstream_seconds)
+        waited_seconds = carriage.facts.waited_seconds
+        # Waiting for tokens is no slowness of the gateway's: whoever does has asked for it.
+        added_seconds = time.monotonic() - began_at - upstream_seconds - waited_seconds
+        added_seconds = max(0.0, added_seconds)
         hold = carriage.hold
         self._metrics.called(
             hold.service,
@@ -38,6 +49,7 @@ class Reports:
                 "status": carriage.status,
                 "attempts": carriage.attempts,
                 "caller_left": carriage.relay is not None and carriage.relay.caller_left,
+                "waited_ms": round(waited_seconds * 1000, 1),
                 "upstream_ms": round(upstream_seconds * 1000, 1),
                 "added_ms": round(added_seconds * 1000, 1),
                 "request_id": carriage.facts.request_id,
@@ -48,18 +60,40 @@ class Reports:
         """Tell of a hold whose call consumed that much."""
         self._metrics.consumed(hold.service, hold.endpoint, hold.tokens, consumed)
 
-    def answered(self, facts: RefusedCall, began_at: float) -> None:
+    def answered(self, facts: Facts, began_at: float) -> None:
         """Tell of a call that the ledger answered."""
         self._metrics.answered(facts.service, facts.endpoint)
         self._tell_own(facts, began_at, "answered", None, 200)
 
-    def refused(self, facts: RefusedCall, refusal: Refusal, began_at: float) -> None:
+    def refused(self, facts: Facts, refusal: Refusal, began_at: float) -> None:
         """Tell of a call that never got as far as a hold."""
         self._metrics.refused(facts.service, facts.endpoint, refusal.reason)
+        if refusal.is_policy:
+            self._uncounted[facts.service, refusal.reason] += 1
         self._tell_own(facts, began_at, "refused", refusal.reason, refusal.status)
 
+    def let_through(self, facts: Facts, refusal: Refusal) -> None:
+        """Tell of a call that would have been refused if refusals were enforced."""
+        self._metrics.let_through(facts.service, facts.endpoint, refusal.reason)
+        if refusal.is_policy:
+            self._uncounted[facts.service, refusal.reason] += 1
+        _log.info(
+            "would_refuse",
+            service=facts.service,
+            endpoint=facts.endpoint,
+            required=facts.required_tokens,
+            reason=refusal.reason,
+            request_id=facts.request_id,
+        )
+
+    def take_refusals(self) -> Counter[tuple[str, str]]:
+        """Return, once, the refusals by service and reason that the ledger has not counted."""
+        counts = self._uncounted.copy()
+        self._uncounted.clear()
+        return counts
+
     def _tell_own(
-        self, facts: RefusedCall, began_at: float, outcome: str, reason: str | None, status: int
+        self, facts: Facts, began_at: float, outcome: str, reason: str | None, status: int
     ) -> None:
         self._log.write(
             {
@@ -71,8 +105,9 @@ class Reports:
                 "outcome": outcome,
                 "reason": reason,
                 "status": status,
+                "waited_ms": round(facts.waited_seconds * 1000, 1),
                 "upstream_ms": 0.0,
-                "added_ms": round((time.monotonic() - began_at) * 1000, 1),
+                "added_ms": round((time.monotonic() - began_at - facts.waited_seconds) * 1000, 1),
                 "request_id": facts.request_id,
             }
         )

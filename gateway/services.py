@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from gateway.errors import Unauthorized
-from gateway.settings import SERVICE_NAME
+from gateway.policies import SERVICE_NAME
 
 ANONYMOUS = "anonymous"
 OTHER = "other"
@@ -19,12 +19,16 @@ class Services:
     under the name in `X-Service-Name` (the first 50 names, then `other`).
 
     Args:
-        keys: Service name to secret.
+        keys: Service name to its secrets, each of which will do.
+        known: Names that have a policy: without keys they are always taken, besides the first 50.
     """
 
-    def __init__(self, keys: Mapping[str, str]) -> None:
+    def __init__(self, keys: Mapping[str, tuple[str, ...]], known: Iterable[str] = ()) -> None:
         # Looked up by digest, so that the time it takes tells nothing of a secret.
-        self._by_digest = {_digest(secret): name for name, secret in keys.items()}
+        self._by_digest = {
+            _digest(secret): name for name, secrets in keys.items() for secret in secrets
+        }
+        self._known = frozenset(known)
         self._claimed: set[str] = set()
 
     def identify(self, credentials: Iterable[str], claimed: str | None) -> str:
@@ -45,7 +49,7 @@ class Services:
             raise Unauthorized
         if claimed is None or not SERVICE_NAME.fullmatch(claimed):
             return ANONYMOUS
-        if claimed not in self._claimed:
+        if claimed not in self._known and claimed not in self._claimed:
             if len(self._claimed) >= _NAMES_AT_MOST:
                 return OTHER
             self._claimed.add(claimed)

@@ -4,7 +4,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from ipaddress import ip_address
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -14,16 +16,15 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.errors import BadSetting
+from gateway.policies import BadPolicies, Overdraft, Policies, read_policies
 from gateway.redis_url import BadRedisUrl, read_redis_url
+from gateway.service_keys import BadServiceKeys, read_service_keys
 
 SIMULATOR = "simulator"
-SERVICE_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 
 # No call of Keepa's comes near; a larger number is a slip of the finger.
 _DEAREST = 1_000_000
 _ENDPOINT = re.compile(r"[a-z0-9_-]{1,40}")
-# Names for calls whose service is not known, so that no service can pass for one of them.
-_RESERVED_NAMES = {"anonymous", "other", "unknown"}
 
 
 def _refuse(allowed: str) -> PydanticCustomError:
@@ -116,8 +117,21 @@ class Settings(BaseSettings):
         description="life of a hold that nobody settles; must exceed the upstream time-out; "
         "empty: that time-out + 30",
     )
-    service_keys: Annotated[Mapping[str, SecretStr], NoDecode] = Field(
-        default_factory=dict, description="`name:secret,name:secret`: who may call"
+    service_keys: Annotated[Mapping[str, tuple[SecretStr, ...]], NoDecode] = Field(
+        default_factory=dict,
+        description="`name:secret,name:secret`: who may call; a name may have two secrets, "
+        "`name:new,name:old`, while they are changed",
+    )
+    service_policies: str = Field(
+        "{}",
+        description='JSON by service, as in `{"batch": {"floor": 300}}`, `default` for the rest: '
+        "`floor`, `tokens_per_hour`, `tokens_per_day`, `max_cost`, `max_concurrency`, "
+        "`endpoints`, `code_limit`, `max_offers`, `overdraft`",
+    )
+    overdraft: Overdraft = Field(
+        "never",
+        description="`never`, or `when_full`: a call dearer than the bucket may run, alone, "
+        "from a full one",
     )
     account: str = Field("", description="names the ledger in Redis; empty: a digest of the key")
     allow_anonymous: bool = Field(
@@ -126,6 +140,19 @@ class Settings(BaseSettings):
     )
     admin_token: SecretStr = Field(
         SecretStr(""), description="when set, the bearer token for `/status` and `/metrics`"
+    )
+    default_wait_seconds: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="how long a call waits for tokens instead of a 429, where it does not say",
+    )
+    max_wait_seconds: float = Field(
+        60, ge=0, le=3600, description="the longest that a call may wait, whatever it says"
+    )
+    enforce: bool = Field(
+        default=True,
+        description="false: shadow mode, would-be denials are counted and the call goes through",
     )
     drain_seconds: float = Field(
         2, ge=0, le=300, description="after SIGTERM: not ready, still listening"
@@ -185,19 +212,11 @@ class Settings(BaseSettings):
     def _parse_service_keys(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        keys: dict[str, SecretStr] = {}
-        for pair in filter(None, (part.strip() for part in value.split(","))):
-            name, colon, secret = pair.partition(":")
-            if not colon or not secret or not SERVICE_NAME.fullmatch(name):
-                raise _refuse(
-                    "name:secret,name:secret with names of a-z, 0-9, _ and -, at most 40 long"
-                )
-            if name in _RESERVED_NAMES:
-                raise _refuse(f"other names than {', '.join(sorted(_RESERVED_NAMES))}")
-            if name in keys or secret in {known.get_secret_value() for known in keys.values()}:
-                raise _refuse("each name and each secret once")
-            keys[name] = SecretStr(secret)
-        return keys
+        try:
+            keys = read_service_keys(value)
+        except BadServiceKeys as error:
+            raise _refuse(str(error)) from None
+        return {name: [SecretStr(secret) for secret in secrets] for name, secrets in keys.items()}
 
     @field_validator("account")
     @classmethod
@@ -224,9 +243,38 @@ class Settings(BaseSettings):
                 f"HOST={self.host}: without SERVICE_KEYS anybody who reaches it could spend your "
                 "tokens; use a loopback address, set SERVICE_KEYS, or set ALLOW_ANONYMOUS=true"
             )
-        if key and key in {secret.get_secret_value() for secret in self.service_keys.values()}:
+        if key and any(key in secrets for secrets in self.service_secrets.values()):
             raise BadSetting("SERVICE_KEYS=***: no secret may be the real Keepa key")
+        if self.default_wait_seconds > self.max_wait_seconds:
+            raise BadSetting(
+                f"DEFAULT_WAIT_SECONDS={self.default_wait_seconds:g}: may not exceed "
+                f"MAX_WAIT_SECONDS={self.max_wait_seconds:g}"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _check_policies(self) -> Self:
+        try:
+            _ = self.policies
+        except BadPolicies as error:
+            shown = _mask("service_policies", self.service_policies)
+            raise BadSetting(f"SERVICE_POLICIES={shown}: {error}") from None
+        return self
+
+    @cached_property
+    def policies(self) -> Policies:
+        """What each service may spend."""
+        return read_policies(
+            self.service_policies, self.min_balance_threshold, self.service_keys.keys()
+        )
+
+    @property
+    def service_secrets(self) -> dict[str, tuple[str, ...]]:
+        """The secrets of each service, readable."""
+        return {
+            name: tuple(secret.get_secret_value() for secret in secrets)
+            for name, secrets in self.service_keys.items()
+        }
 
     @property
     def simulated(self) -> bool:
@@ -254,7 +302,7 @@ class Settings(BaseSettings):
             self.keepa_api_key.get_secret_value(),
             self.admin_token.get_secret_value(),
             *(read_redis_url(redis_url).secrets if redis_url else ()),
-            *(secret.get_secret_value() for secret in self.service_keys.values()),
+            *chain.from_iterable(self.service_secrets.values()),
         ]
         return tuple(text for text in texts if text)
 

@@ -7,18 +7,24 @@ import structlog
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import Ledger
+from gateway.reports import Reports
 
 _log: Any = structlog.get_logger(__name__)
 _TICK_SECONDS = 1.0
 
 
-async def tend_ledger(ledger: Ledger, safety_buffer: int) -> None:
-    """Keep live holds known, resend what the store has not confirmed, warn when tokens run low."""
+async def tend_ledger(ledger: Ledger, reports: Reports, safety_buffer: int) -> None:
+    """Keep live holds known, resend what the store has not confirmed, warn when tokens run low.
+
+    And have the ledger count the refusals that it was not asked about.
+    """
     is_low = False
     while True:
         await asyncio.sleep(_TICK_SECONDS)
         try:
             await ledger.keep()
+            if refusals := reports.take_refusals():
+                await ledger.count_refusals(refusals)
         except LedgerUnavailable:
             continue
         ledger.deliver()

@@ -1,22 +1,26 @@
 """The gateway's own paths; every other one is a call for Keepa."""
 
 import hmac
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 
 import orjson
 from aiohttp import web
 
 from gateway import __version__
+from gateway.allowances import Allowances
 from gateway.answers import refuse
 from gateway.breaker import Breaker
-from gateway.errors import LedgerUnavailable, Refusal, RefusedCall, Unauthorized
+from gateway.errors import LedgerUnavailable, Refusal, Unauthorized
+from gateway.facts import Facts
 from gateway.headers import credentials_of, request_id
-from gateway.ledger import Ledger, Look
+from gateway.ledger import Ledger, Line
 from gateway.metrics import Metrics
 from gateway.observer import Observer
 from gateway.proxy import Proxy
+from gateway.quotes import Quotes
 from gateway.reply import Reply
+from gateway.status import Thresholds, describe_services, describe_tokens
 
 _JSON = "application/json"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,8 +30,10 @@ _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 class Standing:
     """What `/readyz` and `/status` tell beside the ledger."""
 
-    floor: int
-    safety_buffer: int
+    thresholds: Thresholds
+    services: Collection[str]
+    """Those that have a policy of their own."""
+    enforces: bool
     admin_token: str
     draining: bool = False
 
@@ -43,15 +49,21 @@ class Site:
         self,
         *,
         proxy: Proxy,
+        quotes: Quotes,
         ledger: Ledger,
+        line: Line,
+        allowances: Allowances,
         observer: Observer,
         breaker: Breaker,
         metrics: Metrics,
         standing: Standing,
     ) -> None:
         self.standing = standing
+        self.line = line
         self._proxy = proxy
+        self._quotes = quotes
         self._ledger = ledger
+        self._allowances = allowances
         self._observer = observer
         self._breaker = breaker
         self._metrics = metrics
@@ -60,12 +72,14 @@ class Site:
             "/readyz": self.tell_readiness,
             "/status": self.tell_status,
             "/metrics": self.tell_metrics,
+            "/quote": self._quotes.answer,
         }
 
     def answer(self, request: web.BaseRequest) -> Awaitable[Reply]:
         """Answer one request."""
-        own = self._own.get(request.raw_path.partition("?")[0])
-        if own is None or request.method not in {"GET", "HEAD"}:
+        path = request.raw_path.partition("?")[0]
+        own = self._own.get(path)
+        if own is None or (request.method not in {"GET", "HEAD"} and path != "/quote"):
             return self._proxy.handle(request)
         return own(request)
 
@@ -94,22 +108,15 @@ class Site:
             self._check_admin(request)
             look = await self._ledger.look()
         except Refusal as refusal:
-            return refuse(request, refusal, RefusedCall(request_id(request.headers)))
-        services = {
-            name: {
-                "used": usage.used,
-                "denied": usage.denied,
-                "reserved": usage.reserved,
-                "floor": self.standing.floor,
-            }
-            for name, usage in sorted(look.services.items())
-        }
+            return refuse(request, refusal, Facts(request_id(request.headers)))
+        standing = self.standing
         return _answer(
             {
-                "tokens": _tokens(look, self.standing),
-                "services": services,
+                "tokens": describe_tokens(look, standing.thresholds),
+                "services": describe_services(look, self._allowances, standing.services),
                 "breaker": self._breaker.state.value,
                 "store": self._ledger.store.kind,
+                "enforce": standing.enforces,
                 "version": __version__,
             }
         )
@@ -119,7 +126,7 @@ class Site:
         try:
             self._check_admin(request)
         except Refusal as refusal:
-            return refuse(request, refusal, RefusedCall(request_id(request.headers)))
+            return refuse(request, refusal, Facts(request_id(request.headers)))
         try:
             self._metrics.show((await self._ledger.look()).balance)
         except LedgerUnavailable:
@@ -133,26 +140,6 @@ class Site:
             for credential in credentials_of(request.headers)
         ):
             raise Unauthorized
-
-
-def _tokens(look: Look, standing: Standing) -> dict[str, object]:
-    balance = look.balance
-    known = balance.known
-    return {
-        "remaining": balance.tokens if known else None,
-        "reserved": balance.held,
-        "available": balance.available if known else None,
-        "floor": standing.floor,
-        "safety_buffer": standing.safety_buffer,
-        "capacity": balance.capacity,
-        "refill_rate": balance.refill_rate,
-        "refill_in_ms": balance.lump_in_ms if known else None,
-        "refill_in_minutes": round(balance.lump_in_ms / 60_000, 2) if known else None,
-        "flow_reduction": balance.flow_reduction,
-        "observed_seconds_ago": round(balance.observed_ms_ago / 1000, 1) if known else None,
-        "total_used": look.used,
-        "requests_made": look.requests,
-    }
 
 
 def _answer(body: dict[str, object], status: int = 200) -> Reply:

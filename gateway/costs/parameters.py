@@ -60,18 +60,21 @@ class Parameters:
     Args:
         query: the raw query string, percent-encoded, without `?`.
         body: the request body, not compressed; empty for none.
+
+    Attributes:
+        unread: whether the call is too much to read: all that is asked of it is then the worst.
     """
 
-    __slots__ = ("_body", "_fields")
+    __slots__ = ("_body", "_fields", "unread")
 
     def __init__(self, query: str, body: bytes) -> None:
         self._body = body
         self._fields = _fields(query, body)
+        self.unread = self._fields is None
 
-    @property
-    def unread(self) -> bool:
-        """Whether the call is too much to read: all that is asked of it is then the worst."""
-        return self._fields is None
+    def has(self, name: str) -> bool:
+        """Return whether `name` is given, with any value or none."""
+        return self._fields is None or name in self._fields
 
     def words(self, name: str) -> list[str]:
         """Return each value of `name`, decoded, without blanks at its ends; too long: empty."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.costs.parameters import Parameters, dearest, whole
-from gateway.costs.price import Price
+from gateway.costs.parts import ITEMS
+from gateway.costs.price import TOO_LARGE, Price
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from gateway.costs.parts import Share
 
 MAX_PRODUCTS = 100  # ASINs or codes in one call
 MAX_SELLERS = 100
@@ -21,24 +24,35 @@ MAX_TRACKINGS = 1000
 
 MIN_OFFERS, MAX_OFFERS = 20, 100
 TOKENS_PER_OFFER_PAGE = 6  # of 10 offers
+OFFER_PAGES = "{each} x {number} offer page{s} x {items}"
+
+# Shares are what an option adds: its wording, the tokens for one, how many of it.
+STOCK: Share = ("stock: {each} x {items}", 2, 1)
+BUYBOX: Share = ("buybox: {each} x {items}", 2, 1)
+RATING: Share = ("rating: {each} x {items}", 1, 1)
+UPDATE: Share = ("update: {each} x {items}", 1, 1)
+VARIATIONS: Share = ("historical variations: {each} x {items}", 1, 1)
 
 MAX_PRODUCTS_PER_CODE = 10_000
 """Keepa states no limit for `code-limit`; 1 500 products of one code were seen, several times that
 is covered. A larger number says no more than "all there are"."""
 
 MIN_PER_PAGE, MAX_PER_PAGE = 50, 10_000  # the minimum is also the default
-FINDER_STATS_TOKENS = 31  # 30, and 1 for up to a million products; more of them are an overrun
+PAGE = "page of up to {number}00 products: {each} per 100"
+UNREADABLE_PAGE = "page of {number}00 products, for it cannot be read: {each} per 100"
+# More than a million products are an overrun.
+STATS: Share = ("stats: 30 + 1 for up to 1000000 products", 31, 1)
 
 SEARCH_PAGE_TOKENS = 10
 SEARCH_PRODUCTS_PER_PAGE = 10
 SEARCH_DEFAULT_PAGES = 4
-SEARCH_RATING_TOKENS = 5
+SEARCH_RATING: Share = ("rating", 5, 1)
 CATEGORY_SEARCH_TOKENS = 1
 
-STOREFRONT_TOKENS = 9  # 10 with the seller's own 1
-STOREFRONT_UPDATE_TOKENS = 49
+STOREFRONT: Share = ("storefront: {each} x {items}", 9, 1)  # 10 with the seller's own 1
+STOREFRONT_UPDATE: Share = ("updated storefront: {each} x {items}", 49, 1)
 
-ALL_LIGHTNING_DEALS_TOKENS = 500
+ALL_LIGHTNING_DEALS: Share = ("all lightning deals", 500, 1)
 
 # What Keepa's Java client sends besides `add`, in lower case.
 FREE_TRACKING_TYPES = frozenset({"get", "list", "notification", "remove", "removeall", "webhook"})
@@ -47,17 +61,31 @@ FREE_TRACKING_TYPES = frozenset({"get", "list", "notification", "remove", "remov
 def _product(endpoint: str, base: int, call: Parameters) -> Price:
     """`/product?asin=|code=`: per product 1, or 6 for each page of 10 offers, and options."""
     codes = call.items("code", MAX_PRODUCTS)
-    products = min(codes + call.items("asin", MAX_PRODUCTS), MAX_PRODUCTS)
-    if offers := call.numbers("offers"):
-        pages = -(-dearest(offers, MIN_OFFERS, MAX_OFFERS) // 10)
-        each = TOKENS_PER_OFFER_PAGE * pages + 2 * call.flag("stock")
+    products = max(min(codes + call.items("asin", MAX_PRODUCTS), MAX_PRODUCTS), 1)
+    offers = limit = None
+    if given := call.numbers("offers"):
+        offers = dearest(given, MIN_OFFERS, MAX_OFFERS)
+        shares: tuple[Share, ...] = ((OFFER_PAGES, TOKENS_PER_OFFER_PAGE, -(-offers // 10)),)
+        if call.flag("stock"):
+            shares += (STOCK,)
     else:
-        each = base + 2 * call.flag("buybox")
-    each += call.flag("rating") + call.flag("historical-variations") + _updates(call)
+        shares = ((ITEMS, base, 1),)
+        if call.flag("buybox"):
+            shares += (BUYBOX,)
+    if call.flag("rating"):
+        shares += (RATING,)
+    if call.flag("historical-variations"):
+        shares += (VARIATIONS,)
+    if _updates(call):
+        shares += (UPDATE,)
+    each = 0
+    for _, tokens, number in shares:
+        each += tokens * number
     # Without a limit a code may match any number of products: 1 is reserved, the rest is overrun.
     if codes and (limits := call.numbers("code-limit")):
-        each *= dearest(limits, 1, MAX_PRODUCTS_PER_CODE)
-    return Price.of_items(endpoint, max(products, 1), each)
+        limit = dearest(limits, 1, MAX_PRODUCTS_PER_CODE)
+        each *= limit
+    return Price(endpoint, products * each, products, each, 0, shares, offers, codes, limit)
 
 
 def _finder(endpoint: str, base: int, call: Parameters) -> Price:
@@ -73,8 +101,13 @@ def _finder(endpoint: str, base: int, call: Parameters) -> Price:
         else:
             sizes.append(None)
     per_page = dearest(sizes, MIN_PER_PAGE, MAX_PER_PAGE) if sizes else MIN_PER_PAGE
-    stats = FINDER_STATS_TOKENS * call.flag("stats")
-    return Price.flat(endpoint, base - (-per_page // 100) + stats)
+    shares: tuple[Share, ...] = (
+        ("product finder", base, 1),
+        (UNREADABLE_PAGE if None in sizes else PAGE, 1, -(-per_page // 100)),
+    )
+    if call.flag("stats"):
+        shares += (STATS,)
+    return Price.of_shares(endpoint, None, shares)
 
 
 def _search(endpoint: str, base: int, call: Parameters) -> Price:
@@ -86,19 +119,23 @@ def _search(endpoint: str, base: int, call: Parameters) -> Price:
     types = call.words("type")
     if types and all(word == "category" for word in types):
         tokens = CATEGORY_SEARCH_TOKENS if base == SEARCH_PAGE_TOKENS else base
-        return Price.flat(endpoint, tokens)
+        return Price.of_shares(endpoint, None, (("category search", tokens, 1),))
     named = call.numbers("page")
     one_page = named and all(number is not None and number >= 0 for number in named)
     pages = 1 if one_page else SEARCH_DEFAULT_PAGES
-    updates = SEARCH_PRODUCTS_PER_PAGE * pages * _updates(call)
-    rating = SEARCH_RATING_TOKENS * call.flag("rating")
-    return Price.flat(endpoint, base * pages + updates + rating)
+    shares: tuple[Share, ...] = (("{each} x {number} page{s}", base, pages),)
+    if call.flag("rating"):
+        shares += (SEARCH_RATING,)
+    if _updates(call):
+        found = SEARCH_PRODUCTS_PER_PAGE * pages
+        shares += (("update: {each} x {number} products", 1, found),)
+    return Price.of_shares(endpoint, None, shares)
 
 
 def _category(endpoint: str, base: int, call: Parameters) -> Price:
     """`/category`: 1 for up to 10 ids together."""
     ids = max(call.items("category", MAX_CATEGORIES), 1)
-    return Price.of_items(endpoint, ids, per_item=0, fixed=base)
+    return Price(endpoint, base, ids, 0, base, (("{items} in one call", base, 1),))
 
 
 def _seller(endpoint: str, base: int, call: Parameters) -> Price:
@@ -108,17 +145,17 @@ def _seller(endpoint: str, base: int, call: Parameters) -> Price:
     Keepa serve that, it would charge each, so each is reserved.
     """
     sellers = max(call.items("seller", MAX_SELLERS), 1)
-    each = base
-    if call.flag("storefront"):
-        each += STOREFRONT_UPDATE_TOKENS if call.words("update") else STOREFRONT_TOKENS
-    return Price.of_items(endpoint, sellers, each)
+    if not call.flag("storefront"):
+        return Price.of_items(endpoint, sellers, base)
+    storefront = STOREFRONT_UPDATE if call.words("update") else STOREFRONT
+    return Price.of_shares(endpoint, sellers, ((ITEMS, base, 1), storefront))
 
 
 def _lightning_deal(endpoint: str, base: int, call: Parameters) -> Price:
     """`/lightningdeal`: 1 per ASIN; 500 for the whole list, which is what naming none gives."""
     asins = call.items("asin", MAX_PRODUCTS)
     if asins == 0 or call.unread:
-        return Price.flat(endpoint, ALL_LIGHTNING_DEALS_TOKENS)
+        return Price.of_shares(endpoint, None, (ALL_LIGHTNING_DEALS,))
     return Price.of_items(endpoint, asins, base)
 
 
@@ -130,18 +167,22 @@ def _tracking(endpoint: str, base: int, call: Parameters) -> Price:
     types = call.words("type")
     if types and all(word.lower() in FREE_TRACKING_TYPES for word in types):
         return Price.flat(endpoint, 0)
-    trackings = 0
+    trackings, wording = 0, ITEMS
     for document in call.documents("tracking"):
         if isinstance(document, list):
             trackings += len(document)
+        elif isinstance(document, tuple):
+            trackings += 1
         else:
-            trackings += 1 if isinstance(document, tuple) else MAX_TRACKINGS
-    return Price.of_items(endpoint, min(max(trackings, 1), MAX_TRACKINGS), base)
+            trackings, wording = MAX_TRACKINGS, "{each} x {items}, for they cannot be read"
+    trackings = min(max(trackings, 1), MAX_TRACKINGS)
+    return Price.of_shares(endpoint, trackings, ((wording, base, 1),))
 
 
 def _updates(call: Parameters) -> bool:
     """Return whether `update` is 0, the one value that makes Keepa refresh every product."""
-    return any(hours is None or hours == 0 for hours in call.numbers("update"))
+    hours = call.numbers("update")
+    return 0 in hours or None in hours
 
 
 class Rule(NamedTuple):
@@ -186,9 +227,16 @@ class CostTable:
     def __init__(self, overrides: Mapping[str, int]) -> None:
         self._rules = dict(ENDPOINTS)
         for endpoint, base in overrides.items():
-            name = _canonical(endpoint)
+            name = canonical_name(endpoint)
             rule = self._rules.get(name, self._rules[UNKNOWN])
             self._rules[name] = rule._replace(base=base)
+
+    def knows(self, endpoint: str) -> bool:
+        """Return whether the table has an endpoint, in any spelling that a call may use.
+
+        `unknown` is one: it stands for all that the table does not have.
+        """
+        return canonical_name(endpoint) in self._rules
 
     def price(self, endpoint: str, query: str, body: bytes) -> Price:
         """Return the worst-case price of a call; it never raises, whatever was sent.
@@ -198,15 +246,18 @@ class CostTable:
             query: the raw query string, percent-encoded, without `?`.
             body: the request body, not compressed; empty for none.
         """
-        name = _canonical(endpoint)
+        name = canonical_name(endpoint)
         rule = self._rules.get(name)
         if rule is None:
             name, rule = UNKNOWN, self._rules[UNKNOWN]
         if rule.price is None:
             return Price.flat(name, rule.base)
-        return rule.price(name, rule.base, Parameters(query, body))
+        call = Parameters(query, body)
+        price = rule.price(name, rule.base, call)
+        return price._replace(shares=TOO_LARGE) if call.unread else price
 
 
-def _canonical(endpoint: str) -> str:
+def canonical_name(endpoint: str) -> str:
+    """Return the name that a price gives an endpoint: in lower case, and `deals` as `deal`."""
     name = endpoint.lower()
     return ALIASES.get(name, name)

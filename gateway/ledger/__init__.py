@@ -2,6 +2,7 @@
 
 from gateway.ledger.embedded import EmbeddedStore
 from gateway.ledger.ledger import Ledger
+from gateway.ledger.line import Line
 from gateway.ledger.redis_store import RedisStore
 from gateway.ledger.replies import Code, Reply
 from gateway.ledger.store import Store
@@ -11,7 +12,10 @@ from gateway.ledger.values import (
     Listener,
     Look,
     Observation,
+    Purpose,
     Rules,
+    Served,
+    Terms,
     Turn,
     Usage,
 )
@@ -22,13 +26,17 @@ __all__ = [
     "EmbeddedStore",
     "Hold",
     "Ledger",
+    "Line",
     "Listener",
     "Look",
     "Observation",
+    "Purpose",
     "RedisStore",
     "Reply",
     "Rules",
+    "Served",
     "Store",
+    "Terms",
     "Turn",
     "Usage",
 ]

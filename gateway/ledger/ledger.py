@@ -6,8 +6,9 @@ back when the store was emptied.
 """
 
 import asyncio
+import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ import structlog
 from gateway.balance import UNKNOWN, Balance
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import scripts
-from gateway.ledger.replies import Code, Reply, read_reply
+from gateway.ledger.replies import Code, Reply, read_look, read_reply
 from gateway.ledger.scripts import Script, name_keys
 from gateway.ledger.store import Arguments, ReplyLost, Store
 from gateway.ledger.unconfirmed import Unconfirmed
@@ -26,9 +27,11 @@ from gateway.ledger.values import (
     Listener,
     Look,
     Observation,
+    Purpose,
     Rules,
+    Served,
+    Terms,
     Turn,
-    Usage,
 )
 
 _log = structlog.get_logger(__name__)
@@ -45,6 +48,7 @@ class Ledger:
         self.store = store
         self.latest: Balance = UNKNOWN
         self._keys = name_keys(account)
+        self._name = secrets.token_hex(6)
         self._rules = rules
         self._listener = listener
         self._hold_us = int(rules.hold_seconds * _US)
@@ -57,12 +61,28 @@ class Ledger:
         self._under_way: set[str] = set()
         self.on_doubt: Callable[[], None] = lambda: None
         """Called when what is known of the balance may be gone: the store is another or is new."""
+        self.on_gain: Callable[[], None] = lambda: None
+        """Called when a reply told of more tokens than the one before."""
+        self.on_epoch: Callable[[], None] = lambda: None
+        """Called when the store has begun a new epoch: what stood in the line may be gone."""
         store.on_connect = self._greet
 
     async def reserve(
-        self, call_id: str, tokens: int, floor: int, service: str, endpoint: str
+        self,
+        call_id: str,
+        tokens: int,
+        terms: Terms,
+        service: str,
+        endpoint: str,
+        *,
+        purpose: Purpose = Purpose.ADMIT,
+        wait_seconds: float = 0.0,
+        place: str = "",
     ) -> Admission:
         """Ask for a hold and a request slot; both or nothing.
+
+        A call that may wait for `wait_seconds` more, and fits by then, takes a place in the line;
+        `place` is the one that an earlier attempt under the same id took.
 
         Raises:
             LedgerUnavailable: No answer from the store; what it may have held is released.
@@ -73,22 +93,28 @@ class Ledger:
         arguments = (
             call_id,
             tokens,
-            floor,
+            terms.floor,
             self._hold_us,
             service,
             endpoint,
             self._slot_us,
             rules.rate_burst,
             int(rules.stale_seconds * _US),
+            terms.argument,
+            purpose,
+            int(wait_seconds * _US),
+            place,
+            self._name,
         )
         try:
             # Not by way of _run: one coroutine less for each call.
             raw = await self.store.run(script, self._keys, lambda: arguments)
         except (ReplyLost, asyncio.CancelledError):
-            self._resolve(call_id, scripts.RELEASE, lambda: (call_id, 0))
+            self.leave(call_id, place)
             raise
         reply = self._heard(script, began_at, raw)
-        if reply.code == Code.DONE:
+        wait_us, taken, against, room = reply.extra
+        if reply.code == Code.DONE and purpose is not Purpose.QUOTE:
             hold = Hold(
                 call_id,
                 tokens,
@@ -99,11 +125,44 @@ class Ledger:
                 began_at,
             )
             self._live[call_id] = hold
-            return Admission(reply.code, reply.balance, hold, 0)
-        wait_us = reply.extra[0]
+            return Admission(reply.code, reply.balance, hold, 0, "", against)
+        wait_ms = None if wait_us < 0 else -(-wait_us // 1000)
         return Admission(
-            reply.code, reply.balance, None, None if wait_us < 0 else -(-wait_us // 1000)
+            reply.code,
+            reply.balance,
+            None,
+            wait_ms,
+            taken.decode(),
+            room=None if room < 0 else room,
         )
+
+    def hold_blindly(self, call_id: str, tokens: int, service: str, endpoint: str) -> Hold:
+        """Return a hold that the store does not know of: it is brought there when it is back."""
+        hold = Hold(call_id, tokens, service, endpoint, 0, 0, time.monotonic())
+        self._live[call_id] = hold
+        return hold
+
+    def leave(self, call_id: str, place: str) -> None:
+        """The call is given up before it was admitted: what it may hold by now is released."""
+        self._resolve(call_id, scripts.RELEASE, lambda: (call_id, 0, place))
+
+    async def ask_line(self) -> Served:
+        """Ask which of this gateway's waiting calls would run now; raises LedgerUnavailable."""
+        reply = await self._run(
+            scripts.LINE, lambda: (self._name, self._slot_us, self._rules.rate_burst)
+        )
+        slot_wait_us, is_forgotten, places = reply.extra
+        return Served(
+            [place.decode() for place in places],
+            is_forgotten == 1,
+            -(-slot_wait_us // 1000),
+            reply.balance.lump_in_ms,
+        )
+
+    async def count_refusals(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Add to the services' refusals (service and reason to calls); raises LedgerUnavailable."""
+        flat = [part for names, calls in counts.items() for part in (*names, calls)]
+        await self._run(scripts.COUNT, lambda: (len(counts), *flat))
 
     def settle(self, hold: Hold, consumed: int, observation: Observation | None = None) -> None:
         """The call consumed that much: delivered in the background, surely and once."""
@@ -120,7 +179,7 @@ class Ledger:
 
     def release(self, hold: Hold) -> None:
         """The call surely consumed nothing: delivered in the background."""
-        self._resolve(hold.id, scripts.RELEASE, lambda: (hold.id, hold.epoch))
+        self._resolve(hold.id, scripts.RELEASE, lambda: (hold.id, hold.epoch, ""))
 
     def doubt(self, hold: Hold) -> None:
         """The call may have consumed its reservation: the hold stays until it expires.
@@ -179,9 +238,7 @@ class Ledger:
     async def look(self) -> Look:
         """Tell the account's state; raises LedgerUnavailable."""
         reply = await self._run(scripts.LOOK, tuple)
-        used, requests, live_holds, flat = reply.extra
-        services = {flat[i].decode(): Usage(*flat[i + 1 : i + 4]) for i in range(0, len(flat), 4)}
-        return Look(reply.balance, used, requests, live_holds, services)
+        return read_look(reply)
 
     def _greet(self) -> None:
         self.deliver()
@@ -213,12 +270,15 @@ class Ledger:
 
     def _heard(self, script: Script, started: float, raw: list[Any]) -> Reply:
         reply = read_reply(raw)
+        if reply.balance.available > self.latest.available:
+            self.on_gain()
         self.latest = reply.balance
         self._listener.replied(script.name, time.monotonic() - started, reply.events)
         if reply.epoch != self._epoch:
             if self._epoch:
                 _log.warning("new_epoch", live_holds=len(self._live))
                 self.on_doubt()
+                self.on_epoch()
             self._epoch = reply.epoch
             if self._live:
                 asyncio.get_running_loop().create_task(self._bring_back())

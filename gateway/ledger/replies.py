@@ -4,6 +4,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from gateway.balance import NO_EVENTS, Balance, Events
+from gateway.ledger.values import Look, Usage
 
 
 class Code(IntEnum):
@@ -15,6 +16,9 @@ class Code(IntEnum):
     CAPACITY = 3
     RATE = 4
     RESOLVED = 5
+    SERVICE_FLOOR = 6
+    QUOTA = 7
+    CONCURRENCY = 8
 
 
 class Reply(NamedTuple):
@@ -53,3 +57,17 @@ def read_reply(raw: list[Any]) -> Reply:
         Events(*events) if any(events) else NO_EVENTS,
         raw[_EXTRA_AT:],
     )
+
+
+def read_look(reply: Reply) -> Look:
+    """Read what look.lua adds."""
+    used, requests, live_holds, rows = reply.extra
+    services = {row[0].decode(): _read_usage(row) for row in rows}
+    return Look(reply.balance, used, requests, live_holds, services)
+
+
+def _read_usage(row: list[Any]) -> Usage:
+    """Read a service's row of look.lua."""
+    _, used, reserved, holds, this_hour, this_day, waiting, flat = row
+    refusals = {reason.decode(): n for reason, n in zip(flat[::2], flat[1::2], strict=True)}
+    return Usage(used, reserved, holds, this_hour, this_day, waiting, refusals)

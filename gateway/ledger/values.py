@@ -1,6 +1,7 @@
 """What goes into the ledger and what comes out of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from gateway.balance import Balance, Events
@@ -43,6 +44,49 @@ class Observation(NamedTuple):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a service is held to, beside the account's request rate. Tokens; a cap of 0 is none.
+
+    Attributes:
+        is_own_floor: Whether the floor is the service's, not the account's.
+        tokens_per_hour: In one clock hour, UTC.
+        tokens_per_day: The same for one day.
+        max_concurrency: Live holds, those in doubt included.
+        overdraft: Whether a call dearer than the bucket may run, alone, from a full one.
+        argument: ARGV of `read_terms`; empty where nothing but the account's floor counts.
+    """
+
+    floor: int
+    is_own_floor: bool = False
+    tokens_per_hour: int = 0
+    tokens_per_day: int = 0
+    max_concurrency: int = 0
+    overdraft: bool = False
+    argument: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        own = (
+            self.is_own_floor,
+            self.tokens_per_hour,
+            self.tokens_per_day,
+            self.max_concurrency,
+            self.overdraft,
+        )
+        text = "|".join(str(int(value)) for value in own) if any(own) else ""
+        object.__setattr__(self, "argument", text)
+
+
+class Purpose(StrEnum):
+    """What a reserve is for."""
+
+    ADMIT = "admit"
+    SHADOW = "shadow"
+    """Admit, whatever speaks against it."""
+    QUOTE = "quote"
+    """Only say what would become of it."""
+
+
 class Hold(NamedTuple):
     """A live reservation of this gateway."""
 
@@ -65,6 +109,12 @@ class Admission(NamedTuple):
     hold: Hold | None
     wait_ms: int | None
     """Until the call may fit; None: never."""
+    place: str = ""
+    """In the line, of a call that waits."""
+    against: int = 0
+    """In shadow: the code of what spoke against it; DONE: nothing."""
+    room: int | None = None
+    """Tokens that the service's caps leave, where they are in the way."""
 
 
 class Turn(NamedTuple):
@@ -79,11 +129,36 @@ class Turn(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """One service's tallies since the store was empty."""
+    """One service's tallies, since the store was empty where nothing else is said. In tokens."""
 
     used: int
-    denied: int
     reserved: int
+    holds: int
+    """Live ones, now."""
+    this_hour: int
+    this_day: int
+    """Of the clock's windows (UTC): what was consumed, and what is held."""
+    waiting: int
+    """Calls in the line, now."""
+    refusals: dict[str, int]
+    """Calls by reason."""
+
+    @property
+    def denied(self) -> int:
+        """Calls refused."""
+        return sum(self.refusals.values())
+
+
+class Served(NamedTuple):
+    """What `ask_line` said."""
+
+    places: list[str]
+    """Of this gateway's waiting calls, those that would run now."""
+    is_forgotten: bool
+    """The gateway was thought gone: its calls have to take their places again."""
+    slot_wait_ms: int
+    """Until the next request slot."""
+    lump_in_ms: int
 
 
 class Look(NamedTuple):

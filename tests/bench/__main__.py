@@ -7,6 +7,7 @@ slows both.
 
 import argparse
 import asyncio
+import json
 import os
 import statistics
 import subprocess
@@ -26,6 +27,16 @@ from bench.upstream import RATE
 HERE = Path(__file__).parent
 SMALL = "/product?key=k&domain=1&asin=B000000001"
 CONNECTIONS = 32
+# A policy that has to look at everything, and refuses nothing.
+POLICIES = json.dumps(
+    {
+        "default": {
+            "floor": 100, "tokens_per_hour": 10**9, "tokens_per_day": 10**9, "max_cost": 1000,
+            "max_concurrency": 1000, "endpoints": ["product"], "code_limit": 10, "max_offers": 100,
+            "overdraft": "when_full",
+        }
+    }
+)  # fmt: skip
 
 
 @contextmanager
@@ -89,6 +100,8 @@ async def measure_small(urls: dict[str, str], rounds: int, seconds: float) -> No
         print(f"  {name:12} {statistics.median(f[name] for f in results):8.0f}")
     print(f"  gateway / bare   {median_of(results, lambda f: f['gateway'] / f['bare'])}")
     print(f"  refusals / bare  {median_of(results, lambda f: f['refusals'] / f['bare'])}")
+    slower = median_of(results, lambda f: f["gateway"] / f["policies"])
+    print(f"  with policies a call takes  {slower} times as long as without")
 
 
 async def measure_large(urls: dict[str, str], pid: int, rounds: int, seconds: float) -> None:
@@ -161,7 +174,14 @@ async def main(rounds: int, seconds: float) -> None:
         refusing, _ = stack.enter_context(
             gateway(upstream, redis.url, ACCOUNT="poor", MIN_BALANCE_THRESHOLD=str(40 * RATE))
         )
-        urls = {"upstream": upstream, "bare": bare, "gateway": serving, "refusals": refusing}
+        ruled, _ = stack.enter_context(gateway(upstream, redis.url, SERVICE_POLICIES=POLICIES))
+        urls = {
+            "upstream": upstream,
+            "bare": bare,
+            "gateway": serving,
+            "policies": ruled,
+            "refusals": refusing,
+        }
         for url in urls.values():
             await call(url, SMALL, connections=4, seconds=3.5)
         await measure_small(urls, rounds, seconds)

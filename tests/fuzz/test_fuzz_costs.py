@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from support.exploring import Longest, measure_ms
 
-from gateway.costs import CostTable
+from gateway.costs import CostTable, limit_codes
 from gateway.simulator import charges
 from gateway.simulator.call import RejectedCallError, read_call
 
@@ -89,6 +89,10 @@ def tokens(endpoint, query="", body=b""):
     assert type(price.tokens) is int
     assert 0 <= price.tokens <= CEILING
     assert price.tokens == price.fixed + (price.items or 0) * price.per_item
+    parts = price.describe()
+    assert parts
+    assert sum(part.tokens for part in parts) == price.tokens
+    assert all(part.tokens >= 0 and "{" not in part.what for part in parts)
     return price.tokens
 
 
@@ -188,7 +192,7 @@ def test_order_and_spelling_change_no_price(explorer):
             "".join(f"%{byte:02X}" for byte in name.encode()) + "=" + quote_plus(value)
             for name, value in pairs
             # Names longer than any of Keepa's are not decoded.
-            if len(name.encode()) <= 20
+            if len(name.encode()) <= len("historical-variations")
         )
         assert tokens(endpoint, odd) == usual
         assert tokens(endpoint.upper(), encode(pairs)) == usual
@@ -196,6 +200,43 @@ def test_order_and_spelling_change_no_price(explorer):
     explorer.explore(
         is_same, examples=200, endpoint=ENDPOINTS, pairs=CALLS,
         chance=st.integers(0, 99).map(random.Random),
+    )  # fmt: skip
+
+
+def test_a_limited_lookup_is_never_unlimited(explorer):
+    """Wherever and however its codes are written, a lookup costs what its new limit allows."""
+    # `code` in any spelling that may be read as such, and words that only look like it.
+    spelled = st.lists(st.booleans(), min_size=4, max_size=4).map(
+        lambda escaped: "".join(
+            f"%{ord(letter):02X}" if is_escaped else letter
+            for letter, is_escaped in zip("cOdE", escaped, strict=True)
+        )
+    )
+    names = spelled | st.sampled_from(["code", "CODE", "+code", "codes", "%2563ode", "asin", "{"])
+    fields = st.lists(st.tuples(names, LISTS).map(lambda pair: f"{pair[0]}={quote(pair[1])}"))
+    texts = st.tuples(
+        st.sampled_from(["", "&", " ", "{&", "[&"]), fields, st.sampled_from(["", "&"])
+    )
+
+    def is_limited(query, form, limit, noise):
+        query = query[0].strip() + "&".join(query[1]) + query[2]
+        body = (form[0] + "&".join(form[1]) + form[2]).encode() + noise
+        before = TABLE.price("product", query, body)
+        if not before.is_unlimited:
+            return
+        new_query, new_body = limit_codes(query, body, limit)
+        after = TABLE.price("product", new_query, new_body)
+        assert not after.is_unlimited
+        assert (after.code_limit, after.items) == (limit, before.items)
+        assert after.per_item == before.per_item * limit
+        field = f"code-limit={limit}"
+        assert new_query in {query, query + field, f"{query}&{field}"}
+        assert new_body in {body, body + field.encode(), body + f"&{field}".encode()}
+        assert new_body == body or body.lstrip()[:1] not in {b"{", b"["}
+
+    explorer.explore(
+        is_limited, examples=300, query=texts, form=texts, limit=st.integers(1, 10_000),
+        noise=st.binary(max_size=6),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from support.redis_server import MISSING, REDIS_SERVER
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Code, Ledger, RedisStore, Rules
+from gateway.ledger import Code, Ledger, RedisStore, Rules, Terms
 from gateway.ledger.scripts import name_keys
 
 RULES = Rules(150, 0, 1, 60, 300)
@@ -97,7 +97,7 @@ async def test_a_slot_that_moves_under_calls_loses_nothing(
     async def call(ledger: Ledger, name: str) -> None:
         nonlocal admitted
         try:
-            admission = await ledger.reserve(name, 1, 10, "shop", "product")
+            admission = await ledger.reserve(name, 1, Terms(10), "shop", "product")
         except LedgerUnavailable:
             # A refusal takes no time: the connection has to get a turn.
             await asyncio.sleep(0.001)

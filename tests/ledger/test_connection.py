@@ -10,7 +10,7 @@ from support.redis_server import RedisServer
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Admission, Code, Hold, Ledger, RedisStore, Rules, Store
+from gateway.ledger import Admission, Code, Hold, Ledger, RedisStore, Rules, Store, Terms
 from gateway.ledger.command import Command
 from gateway.ledger.store import ReplyLost
 
@@ -28,7 +28,7 @@ async def first_answered(ledger: Ledger, name: str, tokens: int) -> Admission:
     deadline = time.monotonic() + 5
     while True:
         try:
-            return await ledger.reserve(name, tokens, 10, "shop", "product")
+            return await ledger.reserve(name, tokens, Terms(10), "shop", "product")
         except LedgerUnavailable:
             assert time.monotonic() < deadline
             await asyncio.sleep(0)
@@ -82,7 +82,7 @@ async def test_without_redis_nothing_is_admitted(
     own_server.kill()
     await until(lambda: not ledger.store.up)
     began = time.monotonic()
-    for call in (ledger.look, ledger.claim, lambda: ledger.reserve("a", 0, 0, "s", "e")):
+    for call in (ledger.look, ledger.claim, lambda: ledger.reserve("a", 0, Terms(0), "s", "e")):
         with pytest.raises(LedgerUnavailable):
             await call()
     assert time.monotonic() - began < 0.2
@@ -120,11 +120,11 @@ async def test_a_halted_redis_fails_a_reserve_in_time_and_leaks_no_hold(
         own_server.command("CLIENT", "PAUSE", "1400", "ALL")
     began = time.monotonic()
     with pytest.raises(ReplyLost):
-        await ledger.reserve("a", 30, 10, "shop", "product")
+        await ledger.reserve("a", 30, Terms(10), "shop", "product")
     assert time.monotonic() - began < 1.2
     assert ledger.unconfirmed == 1
     with pytest.raises(LedgerUnavailable):
-        await ledger.reserve("b", 30, 10, "shop", "product")
+        await ledger.reserve("b", 30, Terms(10), "shop", "product")
     assert time.monotonic() - began < 1.4
     own_server.proceed()
     assert await ledger.delivered(5)
@@ -163,7 +163,7 @@ async def test_a_merely_slow_redis_still_serves(
 async def test_a_cancelled_reserve_leaves_no_hold(ledger: Ledger, store: Store, turns: int) -> None:
     """Whenever its caller leaves: before it was sent, on its way, or with the reply at the door."""
     await know(ledger, 100)
-    call = asyncio.create_task(ledger.reserve("a", 30, 10, "shop", "product"))
+    call = asyncio.create_task(ledger.reserve("a", 30, Terms(10), "shop", "product"))
     for _ in range(turns):
         await asyncio.sleep(0)
     call.cancel()
@@ -211,7 +211,7 @@ async def test_a_redis_that_takes_no_writes_admits_nothing_and_loses_nothing(
     hold = await reserve(ledger, "a", 30)
     assert own_server.command("REPLICAOF", "127.0.0.1", "1").startswith(b"+OK")
     with pytest.raises(LedgerUnavailable):
-        await ledger.reserve("b", 30, 10, "shop", "product")
+        await ledger.reserve("b", 30, Terms(10), "shop", "product")
     ledger.settle(hold, 30)
     assert not await ledger.delivered(0.05)
     assert own_server.command("REPLICAOF", "NO", "ONE").startswith(b"+OK")
@@ -229,7 +229,7 @@ async def test_a_full_redis_admits_nothing_but_still_settles(
     holds = [await reserve(ledger, name, 30) for name in "ab"]
     own_server.command("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(LedgerUnavailable):
-        await ledger.reserve("c", 1, 10, "shop", "product")
+        await ledger.reserve("c", 1, Terms(10), "shop", "product")
     ledger.settle(holds[0], 30)
     ledger.release(holds[1])
     assert await ledger.delivered(5)

@@ -16,7 +16,7 @@ from support.ledger_calls import (
 from support.redis_server import RedisServer
 from support.waiting import until
 
-from gateway.ledger import Code, EmbeddedStore, Ledger, RedisStore, Rules, Store, scripts
+from gateway.ledger import Code, EmbeddedStore, Ledger, RedisStore, Rules, Store, Terms, scripts
 
 PassTime = Callable[[float], Awaitable[None]]
 Flush = Callable[[], Awaitable[None]]
@@ -98,7 +98,7 @@ async def test_a_young_epoch_learns_before_it_admits(open_store, account: str, e
     turn = await ledger.claim()
     assert 0 < turn.learning_ms <= 300
     assert 0 < await ledger.observe(turn, observed(100)) <= 300
-    refused = await ledger.reserve("a", 1, 10, "shop", "product")
+    refused = await ledger.reserve("a", 1, Terms(10), "shop", "product")
     assert (refused.code, refused.hold) == (Code.UNKNOWN, None)
     assert 0 < refused.wait_ms <= 300
     assert refused.balance.known

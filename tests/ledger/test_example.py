@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.ledger import Code, Hold, Ledger, Observation
+from gateway.ledger import Code, Hold, Ledger, Observation, Terms
 
 SetUp = Callable[[Ledger, int, float], Awaitable[None]]
 
@@ -15,7 +15,7 @@ def observed(tokens: int, refill_in_ms: int, age: float = 0.0, rate: int = 20) -
 
 
 async def reserve(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> Hold:
-    admission = await ledger.reserve(name, tokens, floor, "shop", "product")
+    admission = await ledger.reserve(name, tokens, Terms(floor), "shop", "product")
     assert admission.code == Code.DONE, admission
     assert admission.hold
     return admission.hold
@@ -29,7 +29,7 @@ async def test_own_accounting_is_kept_while_answers_overtake_each_other(
     await ledger.observe(turn, observed(100, 1000))
     a = await reserve(ledger, "a", 50)
     b = await reserve(ledger, "b", 30)
-    denied = await ledger.reserve("d", 20, 10, "shop", "product")
+    denied = await ledger.reserve("d", 20, Terms(10), "shop", "product")
     assert denied.code == Code.FLOOR
     assert denied.balance.available == 20
     assert 900 <= denied.wait_ms <= 1000

@@ -3,7 +3,17 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.ledger_calls import accounts, ask, know, observed, reserve, run, settle, tokens
+from support.ledger_calls import (
+    accounts,
+    ask,
+    know,
+    observed,
+    reserve,
+    run,
+    settle,
+    tallies,
+    tokens,
+)
 
 from gateway.ledger import Code, Ledger, Rules, scripts
 
@@ -140,7 +150,7 @@ async def test_a_hold_past_its_expiry_counts_as_spent(
     assert await accounts(ledger) == (74, 0, 30)
     assert (ear.total("reaped"), ear.total("reaped_tokens")) == (1, 30)
     look = await ledger.look()
-    assert look.services["shop"] == (30, 0, 0)
+    assert tallies(look) == (30, 0, 0)
     assert look.live_holds == 0
 
 

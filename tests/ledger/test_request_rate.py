@@ -9,7 +9,7 @@ from support.ledger_calls import (
     reserve,
 )
 
-from gateway.ledger import Code, Rules
+from gateway.ledger import Code, Rules, Terms
 
 PassTime = Callable[[float], Awaitable[None]]
 WITH_RATE = Rules(150, 60, 3, 60, 300)
@@ -23,7 +23,7 @@ async def test_the_request_rate_has_a_burst_and_refills_one_slot_at_a_time(
     ledger = open_ledger(WITH_RATE)
     await know(ledger, 1000)
     assert [await ask(ledger, f"a{n}", 1) for n in range(4)] == [Code.DONE] * 3 + [Code.RATE]
-    refused = await ledger.reserve("a3", 1, 10, "shop", "product")
+    refused = await ledger.reserve("a3", 1, Terms(10), "shop", "product")
     assert 1 <= refused.wait_ms <= 1000
     await pass_time(refused.wait_ms / 1000)
     assert [await ask(ledger, f"b{n}", 1) for n in range(2)] == [Code.DONE, Code.RATE]

@@ -11,9 +11,10 @@ from support.ledger_calls import (
     reserve,
     run,
     settle,
+    tallies,
 )
 
-from gateway.ledger import Code, Ledger, RedisStore, Rules, scripts
+from gateway.ledger import Code, Ledger, RedisStore, Rules, Terms, scripts
 
 PassTime = Callable[[float], Awaitable[None]]
 RULES = Rules(150, 0, 1, 60, 300)
@@ -25,7 +26,7 @@ async def test_a_reservation_leaves_the_balance_and_is_held(ledger: Ledger) -> N
     hold = await reserve(ledger, "a", 30)
     look = await ledger.look()
     assert (look.balance.tokens, look.balance.held, look.balance.available) == (100, 30, 70)
-    assert (look.live_holds, look.requests, look.services["shop"]) == (1, 1, (0, 0, 30))
+    assert (look.live_holds, look.requests, tallies(look)) == (1, 1, (0, 0, 30))
     assert (hold.id, hold.tokens, hold.consumed_then) == ("a", 30, 0)
 
 
@@ -44,7 +45,7 @@ async def test_what_is_held_is_not_available(ledger: Ledger) -> None:
     await reserve(ledger, "a", 60)
     assert await ask(ledger, "b", 31) == Code.FLOOR
     look = await ledger.look()
-    assert (look.balance.held, look.requests, look.services["shop"]) == (60, 1, (0, 1, 60))
+    assert (look.balance.held, look.requests, tallies(look)) == (60, 1, (0, 1, 60))
     assert await ask(ledger, "c", 30) == Code.DONE
 
 
@@ -86,7 +87,7 @@ async def test_a_free_call_that_cost_something_is_overrun(ledger: Ledger, ear) -
 
 async def test_nothing_is_admitted_before_the_first_observation(ledger: Ledger) -> None:
     """A balance that nobody has read is no ground to spend on."""
-    admission = await ledger.reserve("a", 1, 10, "shop", "product")
+    admission = await ledger.reserve("a", 1, Terms(10), "shop", "product")
     assert (admission.code, admission.hold) == (Code.UNKNOWN, None)
     assert not admission.balance.known
     await know(ledger, 100)
@@ -145,7 +146,7 @@ async def test_accounts_do_not_touch_each_other(open_ledger, store, ear) -> None
 async def test_a_reserve_after_its_release_holds_nothing(ledger: Ledger) -> None:
     """A late copy of a reserve that was given up finds the marker, however late it comes."""
     await know(ledger, 100)
-    await run(ledger, scripts.RELEASE, "a", 0)
+    await run(ledger, scripts.RELEASE, "a", 0, "")
     assert await ask(ledger, "a", 30) == Code.RESOLVED
     assert await accounts(ledger) == (100, 0, 0)
 
@@ -153,7 +154,7 @@ async def test_a_reserve_after_its_release_holds_nothing(ledger: Ledger) -> None
 async def test_markers_end(ledger: Ledger, pass_time: PassTime) -> None:
     """A marker outlives every late copy, not the day."""
     await know(ledger, 100)
-    await run(ledger, scripts.RELEASE, "a", 0)
+    await run(ledger, scripts.RELEASE, "a", 0, "")
     await pass_time(599)
     assert await ask(ledger, "a", 0) == Code.RESOLVED
     await pass_time(2)

@@ -13,10 +13,11 @@ from support.ledger_calls import (
     reserve,
     run,
     settle,
+    tallies,
 )
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Code, Hold, Ledger, scripts
+from gateway.ledger import Code, Hold, Ledger, Terms, scripts
 
 PassTime = Callable[[float], Awaitable[None]]
 
@@ -37,7 +38,7 @@ async def test_settling_takes_what_was_consumed_and_frees_the_rest(
     await settle(ledger, await reserve(ledger, "a", 50), consumed)
     assert await accounts(ledger) == (100 - consumed, 0, consumed)
     look = await ledger.look()
-    assert (look.used, look.services["shop"] if consumed else None, ear.total("overrun")) == (
+    assert (look.used, tallies(look) if consumed else None, ear.total("overrun")) == (
         consumed, (consumed, 0, 0) if consumed else None, 0,
     )  # fmt: skip
 
@@ -128,7 +129,7 @@ async def test_a_released_call_consumed_nothing(ledger: Ledger) -> None:
     hold = await reserve(ledger, "a", 50)
     await release(ledger, hold)
     assert await accounts(ledger) == (100, 0, 0)
-    again = await run(ledger, scripts.RELEASE, "a", hold.epoch)
+    again = await run(ledger, scripts.RELEASE, "a", hold.epoch, "")
     assert again.code == Code.RESOLVED
     assert await accounts(ledger) == (100, 0, 0)
 
@@ -139,7 +140,7 @@ async def test_releasing_twice_frees_no_other_hold(ledger: Ledger) -> None:
     await reserve(ledger, "b", 20)
     hold = await reserve(ledger, "a", 50)
     for _ in range(3):
-        await run(ledger, scripts.RELEASE, "a", hold.epoch)
+        await run(ledger, scripts.RELEASE, "a", hold.epoch, "")
     assert await accounts(ledger) == (100, 20, 0)
 
 
@@ -148,7 +149,7 @@ async def test_a_release_after_the_settle_gives_nothing_back(ledger: Ledger) -> 
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 50)
     await settle(ledger, hold, 50)
-    assert (await run(ledger, scripts.RELEASE, "a", hold.epoch)).code == Code.RESOLVED
+    assert (await run(ledger, scripts.RELEASE, "a", hold.epoch, "")).code == Code.RESOLVED
     assert await accounts(ledger) == (50, 0, 50)
 
 
@@ -215,9 +216,11 @@ async def test_a_settle_refused_for_its_arguments_changes_nothing(ledger: Ledger
 async def test_tallies_tell_each_service_apart(ledger: Ledger) -> None:
     """Used, denied and reserved are kept by service; a name may contain a colon."""
     await know(ledger, 100)
-    first = await ledger.reserve("a", 30, 10, "shop:eu", "product")
-    await ledger.reserve("b", 20, 10, "crawler", "deal")
-    await ledger.reserve("c", 90, 10, "crawler", "deal")
+    first = await ledger.reserve("a", 30, Terms(10), "shop:eu", "product")
+    await ledger.reserve("b", 20, Terms(10), "crawler", "deal")
+    await ledger.reserve("c", 90, Terms(10), "crawler", "deal")
     await settle(ledger, first.hold, 25)
-    services = (await ledger.look()).services
-    assert services == {"shop:eu": (25, 0, 0), "crawler": (0, 1, 20)}
+    look = await ledger.look()
+    assert {name: tallies(look, name) for name in look.services} == {
+        "shop:eu": (25, 0, 0), "crawler": (0, 1, 20),
+    }  # fmt: skip

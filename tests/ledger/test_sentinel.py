@@ -12,7 +12,7 @@ from support.redis_server import MISSING, REDIS_SERVER, RedisServer, free_port
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Code, Ledger, RedisStore, Rules
+from gateway.ledger import Code, Ledger, RedisStore, Rules, Terms
 from gateway.ledger.scripts import name_keys
 
 RULES = Rules(150, 0, 1, 60, 300)
@@ -185,7 +185,7 @@ async def test_a_password_is_for_sentinels_that_ask_for_one(
 
 async def admits(ledger: Ledger) -> bool:
     """Whether calls are admitted: one is, and ends."""
-    admission = await ledger.reserve("try", 1, 10, "shop", "product")
+    admission = await ledger.reserve("try", 1, Terms(10), "shop", "product")
     if admission.hold:
         await release(ledger, admission.hold)
     return admission.code == Code.DONE

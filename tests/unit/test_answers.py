@@ -8,7 +8,8 @@ from aiohttp.test_utils import make_mocked_request
 
 from gateway.answers import refuse, tell_balance
 from gateway.balance import Balance
-from gateway.errors import InsufficientTokensError, NotFound, RefusedCall
+from gateway.errors import InsufficientTokensError, NotFound
+from gateway.facts import Facts
 
 BALANCE = Balance(
     known=True, tokens=45, held=50, refill_rate=20, flow_micro=1_500_000, lump_in_ms=30_000,
@@ -30,7 +31,7 @@ def read(response):
 def test_refusal_as_bytes(accept, packed):
     """A refusal is JSON, gzipped for who takes it, with the wait in a header as well."""
     refusal = InsufficientTokensError(retry_after_ms=1_500)
-    facts = RefusedCall("id-1", "product", "pricing", 50, 10, BALANCE)
+    facts = Facts("id-1", "product", "pricing", 50, 10, BALANCE)
     response = refuse(request(accept), refusal, facts)
     assert response.status == 429
     assert response.fields.get("Content-Encoding") == ("gzip" if packed else None)
@@ -44,21 +45,21 @@ def test_refusal_as_bytes(accept, packed):
 
 def test_refusal_of_what_may_never_be():
     """A client error has neither Retry-After nor RateLimit."""
-    response = refuse(request(), NotFound(), RefusedCall("id-1", balance=BALANCE))
+    response = refuse(request(), NotFound(), Facts("id-1", balance=BALANCE))
     assert response.status == 404
     assert not {"Retry-After", "RateLimit", "RateLimit-Policy"} & set(response.fields)
 
 
 def test_what_stays_held_is_told():
     """A refusal after dispatch tells the tokens that stay held for the call."""
-    facts = RefusedCall("id-1", balance=BALANCE)
+    facts = Facts("id-1", balance=BALANCE)
     refusal = InsufficientTokensError(retry_after_ms=1)
     assert refuse(request(), refusal, facts, 7).fields["X-Keepa-Gateway-Reserved"] == "7"
 
 
 def test_balance_in_keepas_shape():
     """`/token` tells what is available, as Keepa tells what is left."""
-    response = tell_balance(request("gzip"), BALANCE, "id-1", 10)
+    response = tell_balance(request("gzip"), BALANCE, Facts("id-1", floor=10))
     told = read(response)
     assert told.pop("timestamp") > 1_700_000_000_000
     assert told == {

@@ -84,6 +84,7 @@ def test_anything_has_a_price(endpoint, query, body):
     price = TABLE.price(endpoint, query, body)
     assert 0 <= price.tokens <= CEILING
     assert price.tokens == price.fixed + (price.items or 0) * price.per_item
+    assert price.tokens == sum(part.tokens for part in price.describe())
     assert price.endpoint in {
         *ENDPOINTS.split(),
         "unknown",

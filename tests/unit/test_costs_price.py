@@ -1,4 +1,4 @@
-"""A price's parts, and how many items fit."""
+"""A price's numbers, and how many items fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.costs import CostTable, Price
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "query", "parts"),
+    ("endpoint", "query", "numbers"),
     [
         ("product", "asin=B1,B2,B3&offers=20", ("product", 36, 3, 12, 0)),
         ("product", "code=C1,C2&code-limit=5", ("product", 10, 2, 5, 0)),
@@ -23,9 +23,10 @@ from gateway.costs import CostTable, Price
         ("deal", "", ("deal", 5, None, 0, 5)),
     ],
 )
-def test_parts_of_a_price(endpoint, query, parts):
+def test_numbers_of_a_price(endpoint, query, numbers):
     """A price says how many items a call carries, what each costs, and what does not depend."""
-    assert CostTable({}).price(endpoint, query, b"") == Price(*parts)
+    price = CostTable({}).price(endpoint, query, b"")
+    assert (price.endpoint, price.tokens, price.items, price.per_item, price.fixed) == numbers
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.costs import CostTable, Price
+from gateway.costs import CostTable, Price, canonical_name
 
 TEN = ",".join(f"B00000000{n}" for n in range(10))
 
@@ -231,6 +231,27 @@ def test_overrides_replace_the_base(overrides, endpoint, query, expected):
 def test_an_override_names_its_own_label():
     """An endpoint only the operator knows is labelled with the operator's name, in lower case."""
     assert CostTable({"BrandNew": 9}).price("brandNEW", "", b"") == Price("brandnew", 9, None, 0, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical", "known"),
+    [
+        ("product", "product", True),
+        ("Deals", "deal", True),
+        ("deal", "deal", True),
+        ("TOKEN", "token", True),
+        ("unknown", "unknown", True),
+        ("brandNEW", "brandnew", True),
+        ("products", "products", False),
+        ("", "", False),
+    ],
+)
+def test_names(name, canonical, known):
+    """An operator's list of endpoints is read as paths and ENDPOINT_COSTS are."""
+    table = CostTable({"BrandNew": 9})
+    assert canonical_name(name) == canonical
+    assert table.knows(name) is known
+    assert (table.price(name, "", b"").endpoint == canonical) is known
 
 
 def test_tables_do_not_share_overrides():

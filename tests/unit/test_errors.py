@@ -7,21 +7,28 @@ from pathlib import Path
 import pytest
 
 from gateway import errors
+from gateway.answers import render
 from gateway.balance import Balance
 from gateway.errors import (
     BadRequest,
     BalanceUnknown,
     CircuitOpen,
+    CodeLimit,
+    EndpointNotAllowed,
     ExceedsCapacity,
     InsufficientTokensError,
     InternalError,
     LedgerUnavailable,
+    MaxCost,
+    MaxOffers,
     MethodNotAllowed,
     NotFound,
     Overloaded,
     RateLimited,
     Refusal,
-    RefusedCall,
+    ServiceConcurrency,
+    ServiceFloor,
+    ServiceQuota,
     TooLarge,
     TooSlow,
     Unauthorized,
@@ -29,8 +36,8 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
     UriTooLong,
-    render,
 )
+from gateway.facts import Facts
 
 NOW_MS = 1_795_347_000_000
 BALANCE = Balance(
@@ -38,14 +45,23 @@ BALANCE = Balance(
     observed_ms_ago=0, consumed=0,
 )  # fmt: skip
 CLIENT = (
-    BadRequest, Unauthorized, NotFound, MethodNotAllowed, TooSlow, TooLarge, UriTooLong,
-    UnsupportedEncoding,
+    BadRequest, Unauthorized, EndpointNotAllowed, NotFound, MethodNotAllowed, TooSlow, TooLarge,
+    UriTooLong, UnsupportedEncoding,
 )  # fmt: skip
 # Status, reason, type, retryable, seconds: as the contract's table has it.
 TABLE = [
     (InsufficientTokensError(retry_after_ms=150_000), 429, "floor", "insufficientTokens", 150),
     (InsufficientTokensError(retry_after_ms=None), 429, "floor", "insufficientTokens", None),
     (ExceedsCapacity(), 429, "exceeds_capacity", "insufficientTokens", None),
+    (ServiceFloor(retry_after_ms=60_001), 429, "service_floor", "insufficientTokens", 61),
+    (ServiceFloor(retry_after_ms=None), 429, "service_floor", "insufficientTokens", None),
+    (ServiceQuota(retry_after_ms=90_000), 429, "service_quota", "quotaExceeded", 90),
+    (ServiceQuota(retry_after_ms=None), 429, "service_quota", "quotaExceeded", None),
+    (ServiceConcurrency(), 429, "service_concurrency", "quotaExceeded", 1),
+    (MaxCost(asked=50, limit=40), 429, "max_cost", "costLimit", None),
+    (MaxOffers(asked=60, limit=40), 429, "max_offers", "costLimit", None),
+    (CodeLimit(asked=20, limit=5), 429, "code_limit", "costLimit", None),
+    (EndpointNotAllowed(), 403, "endpoint_not_allowed", "forbidden", None),
     (RateLimited(retry_after_ms=2_001), 429, "rate_limited", "rateLimited", 3),
     (Unauthorized(), 401, "unauthorized", "unauthorized", None),
     (NotFound(), 404, "not_found", "not_found", None),
@@ -67,7 +83,7 @@ TABLE = [
 
 def call(balance=BALANCE, **facts):
     known = {"endpoint": "product", "service": "pricing", "required_tokens": 50, "floor": 10}
-    return RefusedCall("id-1", balance=balance, **{**known, **facts})
+    return Facts("id-1", balance=balance, **{**known, **facts})
 
 
 @pytest.mark.parametrize(("refusal", "status", "reason", "kind", "seconds"), TABLE)
@@ -129,13 +145,83 @@ def test_unknown_balance_is_null_and_the_rate_the_last_known(refusal):
     assert (told["current_balance"], told["reserved"], told["capacity"]) == (None, None, None)
     assert (told["deficit"], told["tokensLeft"], told["refillRate"]) == (0, 0, 20)
     assert told["refillIn"] == 2_000
-    assert render(refusal, RefusedCall("id"), NOW_MS)["refillRate"] == 1
+    assert render(refusal, Facts("id"), NOW_MS)["refillRate"] == 1
 
 
-@pytest.mark.parametrize("refusal", [RateLimited(retry_after_ms=1), Overloaded()])
-def test_other_reasons_have_no_deficit(refusal):
-    """Where tokens are not the reason the deficit is 0."""
-    assert render(refusal, call(), NOW_MS)["deficit"] == 0
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        RateLimited(retry_after_ms=1), Overloaded(), ServiceQuota(retry_after_ms=1),
+        ServiceQuota(retry_after_ms=None), ServiceConcurrency(), MaxCost(asked=50, limit=40),
+        MaxOffers(asked=60, limit=40), CodeLimit(asked=20, limit=5),
+    ],
+)  # fmt: skip
+def test_other_reasons_have_a_balance_and_no_deficit(refusal):
+    """Where tokens are not the reason the deficit is 0; the balance is told all the same."""
+    told = render(refusal, call(), NOW_MS)
+    assert told["deficit"] == 0
+    assert (told["current_balance"], told["required_tokens"], told["floor"]) == (15, 50, 10)
+    assert (told["capacity"], told["refillRate"]) == (1200, 20)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        MaxCost(asked=50, limit=40),
+        ServiceQuota(retry_after_ms=None),
+        ServiceFloor(retry_after_ms=None),
+    ],
+)
+def test_what_never_fits_keeps_clients_quiet_for_an_hour(refusal):
+    """A call that waiting will not help is told an hour, and no Retry-After."""
+    told = render(refusal, call(), NOW_MS)
+    assert told["refillIn"] == 3_600_000
+    assert (told["retryable"], told["retry_after_seconds"]) == (False, None)
+
+
+def test_cost_limits_are_told_before_any_balance_is_known():
+    """A limit's refusal needs no balance: what is unknown is null."""
+    told = render(MaxCost(asked=50, limit=40), Facts("id", required_tokens=50), NOW_MS)
+    assert (told["current_balance"], told["reserved"], told["capacity"]) == (None, None, None)
+    assert (told["required_tokens"], told["deficit"], told["tokensLeft"]) == (50, 0, 0)
+    assert (told["refillIn"], told["refillRate"]) == (3_600_000, 1)
+
+
+@pytest.mark.parametrize("kind", [MaxCost, MaxOffers, CodeLimit])
+def test_cost_limits_name_what_was_asked_and_the_limit(kind):
+    """A call too dear for its service is told what it asks for and what it may."""
+    message = render(kind(asked=77, limit=33), call(), NOW_MS)["error"]["message"]
+    assert message.index("77") < message.index("33")
+
+
+def test_the_service_floor_is_the_one_that_is_told():
+    """A service's own floor stands in the answer, in its deficit and in its sentence."""
+    told = render(ServiceFloor(retry_after_ms=1), call(floor=300), NOW_MS)
+    assert (told["floor"], told["deficit"]) == (300, 335)
+    assert told["error"]["message"] == (
+        "Insufficient Keepa tokens: 15 available, 50 required above this service's floor of 300"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "floor"),
+    [(InsufficientTokensError, "a floor of 10"), (ServiceFloor, "this service's floor of 10")],
+)
+def test_tokens_kept_for_others_are_said_to_be(kind, floor):
+    """Where the tokens are there, but for calls that waited longer, the sentence says so."""
+    told = render(kind(retry_after_ms=1), call(required_tokens=5), NOW_MS)
+    assert told["deficit"] == 0
+    assert told["error"]["message"] == (
+        "Keepa tokens are kept for calls that have waited longer: "
+        f"15 available, 5 required above {floor}"
+    )
+
+
+def test_a_quota_says_whether_it_comes_back():
+    """A call above the cap itself is told so; a message of the ledger's own stands in its place."""
+    later, never = ServiceQuota(retry_after_ms=1), ServiceQuota(retry_after_ms=None)
+    assert str(later) != str(never)
+    assert str(ServiceQuota("5 of 100 left", retry_after_ms=None)) == "5 of 100 left"
 
 
 @pytest.mark.parametrize(("ms", "seconds"), [(1, 1), (999, 1), (1000, 1), (1001, 2), (60_000, 60)])

@@ -6,6 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.balance import UNKNOWN, Balance
+from gateway.facts import Facts
 from gateway.headers import (
     accepts_gzip,
     credentials_of,
@@ -139,7 +140,7 @@ def test_new_request_ids_differ():
 @pytest.mark.parametrize(("floor", "left"), [(10, 60), (70, 0), (90, 0), (-50, 120)])
 def test_rate_limit_headers(floor, left):
     """RateLimit tells what is available above the floor, and whole seconds to the lump."""
-    assert own_headers("id", 5, BALANCE, floor) == {
+    assert own_headers(Facts("id", floor=floor), 5, BALANCE) == {
         "X-Request-Id": "id",
         "X-Keepa-Gateway-Reserved": "5",
         "RateLimit-Policy": '"keepa";q=1200;w=3600',
@@ -149,7 +150,7 @@ def test_rate_limit_headers(floor, left):
 
 def test_unknown_balance_is_not_told():
     """Without a balance there are no RateLimit headers."""
-    assert own_headers("id", 0, UNKNOWN, 10) == {
+    assert own_headers(Facts("id", floor=10), 0, UNKNOWN) == {
         "X-Request-Id": "id",
         "X-Keepa-Gateway-Reserved": "0",
     }

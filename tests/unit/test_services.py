@@ -5,13 +5,15 @@ import pytest
 from gateway.errors import Unauthorized
 from gateway.services import ANONYMOUS, OTHER, Services
 
-KEYS = {"pricing": "s3cret", "research": "other-s3cret"}
+KEYS = {"pricing": ("s3cret", "old-s3cret"), "research": ("other-s3cret",)}
 
 
 @pytest.mark.parametrize(
     ("credentials", "claimed", "name"),
     [
         (["s3cret"], None, "pricing"),
+        (["old-s3cret"], None, "pricing"),
+        (["old-s3cret"], "research", "pricing"),
         (["wrong", "other-s3cret"], None, "research"),
         (["other-s3cret", "s3cret"], None, "research"),
         (["s3cret"], "research", "pricing"),
@@ -55,3 +57,18 @@ def test_names_are_bounded():
     assert services.identify([], "late") == OTHER
     assert services.identify([], "name0") == "name0"
     assert services.identify([], None) == ANONYMOUS
+
+
+def test_names_with_a_policy_are_always_known():
+    """Without keys a service that has a policy keeps its name, however many came before it."""
+    services = Services({}, known=["batch"])
+    for number in range(50):
+        assert services.identify([], f"name{number}") == f"name{number}"
+    assert services.identify([], "late") == OTHER
+    assert services.identify([], "batch") == "batch"
+
+
+def test_a_policy_opens_no_door():
+    """With keys, a name that has a policy gets nobody in."""
+    with pytest.raises(Unauthorized):
+        Services(KEYS, known=["pricing"]).identify([], "pricing")

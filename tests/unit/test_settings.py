@@ -36,8 +36,9 @@ DEFAULTS = {
     "min_balance_threshold": 10, "safety_buffer": 20, "endpoint_costs": {},
     "balance_max_age_seconds": 60, "rate_limit_per_minute": 20, "rate_limit_burst": 200,
     "max_concurrency": 100, "max_queue": 2000, "upstream_timeout_seconds": 120,
-    "hold_seconds": 150, "service_keys": {}, "allow_anonymous": False, "drain_seconds": 2,
-    "log_level": "INFO", "log_format": "json",
+    "hold_seconds": 150, "service_keys": {}, "service_policies": "{}", "overdraft": "never",
+    "allow_anonymous": False, "default_wait_seconds": 0, "max_wait_seconds": 60, "enforce": True,
+    "drain_seconds": 2, "log_level": "INFO", "log_format": "json",
 }  # fmt: skip
 
 
@@ -71,6 +72,18 @@ def test_defaults_are_those_of_the_contract(name, value):
         ("ENDPOINT_COSTS", '{"deal": true}', "JSON"), ("ENDPOINT_COSTS", '{"deal": "5"}', "JSON"),
         ("ENDPOINT_COSTS", '{"de al": 5}', "JSON"), ("ENDPOINT_COSTS", "[" * 100_000, "JSON"),
         ("ENDPOINT_COSTS", '{"deal": null}', "JSON"),
+        ("OVERDRAFT", "always", "'never' or 'when_full'"), ("OVERDRAFT", "true", "when_full"),
+        ("DEFAULT_WAIT_SECONDS", "-1", "0"), ("DEFAULT_WAIT_SECONDS", "3601", "3600"),
+        ("DEFAULT_WAIT_SECONDS", "nan", ""), ("DEFAULT_WAIT_SECONDS", "soon", "number"),
+        ("DEFAULT_WAIT_SECONDS", "60.5", "may not exceed MAX_WAIT_SECONDS=60"),
+        ("MAX_WAIT_SECONDS", "-0.1", "0"), ("MAX_WAIT_SECONDS", "3601", "3600"),
+        ("MAX_WAIT_SECONDS", "inf", ""), ("MAX_WAIT_SECONDS", "1m", "number"),
+        ("ENFORCE", "shadow", "bool"), ("ENFORCE", "2", "bool"),
+        ("SERVICE_POLICIES", "batch=300", "allowed is a JSON object"),
+        ("SERVICE_POLICIES", "[" * 100_000, "allowed is a JSON object"),
+        ("SERVICE_POLICIES", '{"batch": {"floor": 9}}', "below MIN_BALANCE_THRESHOLD=10"),
+        ("SERVICE_POLICIES", '{"batch": {"max_cost": 0}}', 'service "batch": max_cost=0: '),
+        ("SERVICE_POLICIES", '{"batch": {"color": 1}}', 'service "batch": unknown field "color"'),
     ],
 )  # fmt: skip
 def test_bad_value_is_one_line_that_names_the_variable(monkeypatch, name, value, allowed):
@@ -91,8 +104,11 @@ def test_bad_value_is_one_line_that_names_the_variable(monkeypatch, name, value,
         ("REDIS_URL", "redis://:hunter2@x:port/0"), ("REDIS_URL", "redis://:hunter2@x/notanumber"),
         ("REDIS_URL", "redis://:hunter2@"),
         ("SERVICE_KEYS", "hunter2"), ("SERVICE_KEYS", "pricing:"), ("SERVICE_KEYS", ":hunter2"),
-        ("SERVICE_KEYS", "Pricing:hunter2"), ("SERVICE_KEYS", "a:hunter2,a:other"),
-        ("SERVICE_KEYS", "a:hunter2,b:hunter2"), ("SERVICE_KEYS", "anonymous:hunter2"),
+        ("SERVICE_KEYS", "Pricing:hunter2"), ("SERVICE_KEYS", "a:hunter2,a:b,a:c"),
+        ("SERVICE_KEYS", "a:b,a:c,b:d,a:hunter2"), ("SERVICE_KEYS", "a:hunter2,a:hunter2"),
+        ("SERVICE_KEYS", "a:hunter2,b:hunter2"), ("SERVICE_KEYS", "default:hunter2"),
+        ("SERVICE_KEYS", "unknown:hunter2"), ("SERVICE_KEYS", f"a:hunter2,a:{KEY}"),
+        ("SERVICE_KEYS", "anonymous:hunter2"),
         ("SERVICE_KEYS", "other:hunter2"), ("SERVICE_KEYS", f"{'x' * 41}:hunter2"),
         ("SERVICE_KEYS", "a b:hunter2"), ("SERVICE_KEYS", f"a:hunter2,b:{KEY}"),
         ("KEEPA_BASE_URL", "https://user:hunter2@api.keepa.com"),
@@ -170,11 +186,79 @@ def test_costs_are_read(monkeypatch):
 def test_service_keys_are_read(monkeypatch):
     """SERVICE_KEYS is name:secret pairs; a secret may have colons, blanks around pairs are none."""
     monkeypatch.setenv("SERVICE_KEYS", " pricing:a:b , research:s3cret ,")
-    keys = read_settings().service_keys
-    assert {name: key.get_secret_value() for name, key in keys.items()} == {
-        "pricing": "a:b",
-        "research": "s3cret",
+    assert read_settings().service_secrets == {"pricing": ("a:b",), "research": ("s3cret",)}
+
+
+def test_a_service_may_have_two_secrets(monkeypatch):
+    """For rotation a name may stand twice in SERVICE_KEYS, next to each other or not."""
+    monkeypatch.setenv("SERVICE_KEYS", "pricing:new,research:s3cret,pricing:old,research:s3cret2")
+    assert read_settings().service_secrets == {
+        "pricing": ("new", "old"),
+        "research": ("s3cret", "s3cret2"),
     }
+
+
+def test_policies_are_read(monkeypatch):
+    """SERVICE_POLICIES gives each service its policy, `default` those without one."""
+    monkeypatch.setenv("SERVICE_KEYS", "batch:a,shop:b")
+    monkeypatch.setenv(
+        "SERVICE_POLICIES", '{"batch": {"floor": 300, "endpoints": ["deals"]}, "default": {}}'
+    )
+    policies = read_settings().policies
+    assert (policies.of("batch").floor, policies.of("shop").floor) == (300, None)
+    assert list(policies.endpoints_named()) == [("batch", "deal")]
+
+
+def test_policies_are_held_to_the_other_settings(monkeypatch):
+    """With keys only their names may have a policy, and no floor may be below the account's."""
+    line = refused(
+        monkeypatch, service_keys="shop:hunter2", service_policies='{"batch": {"floor": 300}}'
+    )
+    assert line.startswith('SERVICE_POLICIES={"batch": {"floor": 300}}: service "batch": ')
+    assert "hunter2" not in line
+    line = refused(monkeypatch, service_keys="batch:hunter2", min_balance_threshold="301")
+    assert line == (
+        'SERVICE_POLICIES={"batch": {"floor": 300}}: service "batch": '
+        "floor=300 is below MIN_BALANCE_THRESHOLD=301, which holds for all"
+    )
+    monkeypatch.setenv("MIN_BALANCE_THRESHOLD", "300")
+    assert read_settings().policies.of("batch").floor == 300
+
+
+@pytest.mark.parametrize("quote", ["", "'"])
+def test_policies_are_read_from_the_env_file(tmp_path, quote):
+    """JSON stands in `.env` as it is, or in single quotes."""
+    text = '{"batch": {"floor": 300}, "shop": {"overdraft": "when_full"}}'
+    (tmp_path / ".env").write_text(f"SERVICE_POLICIES={quote}{text}{quote}\n")
+    assert read_settings().policies.of("shop").overdraft == "when_full"
+
+
+@pytest.mark.parametrize(
+    ("default", "most"), [("0", "0"), ("2.5", "2.5"), ("60", "60"), ("0", "3600"), ("3600", "3600")]
+)
+def test_waits_are_any_seconds_up_to_an_hour(monkeypatch, default, most):
+    """A call may wait up to an hour, by default as long as it ever may."""
+    monkeypatch.setenv("DEFAULT_WAIT_SECONDS", default)
+    monkeypatch.setenv("MAX_WAIT_SECONDS", most)
+    settings = read_settings()
+    assert (settings.default_wait_seconds, settings.max_wait_seconds) == (
+        float(default),
+        float(most),
+    )
+
+
+def test_a_default_wait_above_the_longest_names_both(monkeypatch):
+    """A default above the most that is allowed is refused, and the line names both."""
+    line = refused(monkeypatch, default_wait_seconds="5", max_wait_seconds="4.5")
+    assert line == "DEFAULT_WAIT_SECONDS=5: may not exceed MAX_WAIT_SECONDS=4.5"
+
+
+@pytest.mark.parametrize(("word", "enforced"), [("false", False), ("0", False), ("TRUE", True)])
+def test_shadow_mode_is_asked_for_in_words(monkeypatch, word, enforced):
+    """ENFORCE is a truth value; nothing else changes by it."""
+    usual = read_settings().model_dump()
+    monkeypatch.setenv("ENFORCE", word)
+    assert read_settings().model_dump() == {**usual, "enforce": enforced}
 
 
 @pytest.mark.parametrize(
@@ -229,10 +313,10 @@ def test_account_is_a_digest_of_the_key(monkeypatch):
 def test_secrets_show_nowhere(monkeypatch):
     """Neither repr nor a dump of the settings shows a secret; `secrets` lists them all."""
     monkeypatch.setenv("REDIS_URL", "redis://:pass-of-redis@h/0")
-    monkeypatch.setenv("SERVICE_KEYS", "a:secret-a,b:secret-b")
+    monkeypatch.setenv("SERVICE_KEYS", "a:secret-a,b:secret-b,a:secret-c")
     monkeypatch.setenv("ADMIN_TOKEN", "admin-token")
     settings = read_settings()
-    secrets = {KEY, "pass-of-redis", "secret-a", "secret-b", "admin-token"}
+    secrets = {KEY, "pass-of-redis", "secret-a", "secret-b", "secret-c", "admin-token"}
     assert set(settings.secrets) == secrets
     for text in (repr(settings), str(settings), str(settings.model_dump())):
         assert not [secret for secret in secrets if secret in text]

@@ -1,38 +1,41 @@
 -- Tell the state of the account, for people and metrics.
 --
 -- Returns the shared reply, tokens used and requests admitted since the store was empty, the number
--- of live holds, and a flat list: service, used, denied, reserved, ...
+-- of live holds, and for each service: {name, used, held, live, tokens of this hour, tokens of this
+-- day, waiting calls, {reason, calls refused, ...}}.
 
 begin()
 
-local services, order = {}, {}
+local list, places = {}, {}
 local function entry(name)
-  if not services[name] then
-    services[name] = { used = 0, denied = 0, reserved = 0 }
-    order[#order + 1] = name
+  if not places[name] then
+    list[#list + 1] = { name, 0, 0, 0, 0, 0, 0, {} }
+    places[name] = list[#list]
   end
-  return services[name]
+  return places[name]
 end
 
-local tallies = redis.call('HGETALL', SERVICES)
-for i = 1, #tallies, 2 do
-  local name, what = string.match(tallies[i], '^(.*):(%a+)$')
-  entry(name)[what] = tonumber(tallies[i + 1])
-end
 local live = 0
-for _, record in ipairs(redis.call('HVALS', HOLDS)) do
-  local cost, name = string.match(record, '^(%d+)|%d+|%d+|%d+|([^|]*)|')
-  if cost then
-    live = live + 1
-    entry(name).reserved = entry(name).reserved + tonumber(cost)
+local fields = redis.call('HGETALL', SERVICES)
+for i = 1, #fields, 2 do
+  local name, reason = string.match(fields[i], '^([^|]*)|(.*)$')
+  if name then
+    local refusals = entry(name)[8]
+    refusals[#refusals + 1] = reason
+    refusals[#refusals + 1] = tonumber(fields[i + 1])
+  else
+    local service = read_service(fields[i])
+    local row = entry(fields[i])
+    row[2], row[3], row[4] = service.used, service.held, service.live
+    row[5], row[6] = in_windows(service)
+    live = live + service.live
   end
 end
-local list = {}
-for _, name in ipairs(order) do
-  local service = services[name]
-  list[#list + 1] = name
-  list[#list + 1] = service.used
-  list[#list + 1] = service.denied
-  list[#list + 1] = service.reserved
+for _, place in ipairs(redis.call('ZRANGE', LINE, 0, -1)) do
+  local waiting = read_place(place)
+  if is_present(waiting) then
+    local row = entry(waiting.service)
+    row[7] = row[7] + 1
+  end
 end
 return reply(DONE, state.used, state.requests, live, list)

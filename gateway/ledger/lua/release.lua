@@ -1,15 +1,19 @@
--- A call surely consumed nothing (never sent, or refused): drop its hold.
+-- A call surely consumed nothing (never sent, or refused): drop its hold, and its place in the line.
 --
 -- ARGV[3] id                        ARGV[4] epoch of its reserve, 0: not known
+-- ARGV[5] its place in the line, empty: it has none
 -- Returns the shared reply: DONE, or RESOLVED where there was nothing to drop.
 -- A reserve of the same id that arrives later (its connection hung) finds a marker and holds nothing.
 
-local id, epoch = ARGV[3], argument(4)
+local id, epoch, place = ARGV[3], argument(4), ARGV[5]
 begin()
 
+if place ~= '' then
+  redis.call('ZREM', LINE, place)
+end
 local hold = read_hold(id)
 if hold and not hold.marker then
-  drop_hold(id, hold)
+  drop_hold(id, hold, 0)
 end
 if not hold or epoch ~= state.epoch then
   mark(id)

@@ -1,34 +1,59 @@
 -- Admit a call: hold its cost and take its request slot, both or nothing.
 --
--- ARGV[3] id of the call            ARGV[4] cost, tokens           ARGV[5] floor, tokens
+-- ARGV[3] id of the call            ARGV[4] cost, tokens           ARGV[5] floor of its service, tokens
 -- ARGV[6] life of the hold, us      ARGV[7] service                ARGV[8] endpoint
 -- ARGV[9] us per request slot, 0: no request rate                  ARGV[10] slots of a full burst
 -- ARGV[11] us after which an observation is too old to spend on
--- Returns the shared reply and the microseconds after which the call may be tried again, -1: never.
+-- ARGV[12] terms of the service: "own floor|tokens per hour|tokens per day|holds|overdraft", see
+--          read_terms; empty: none of its own
+-- ARGV[13] what for: "admit"; "shadow": admit whatever speaks against it; "quote": change nothing
+-- ARGV[14] us that the call may wait from now on, 0: it does not
+-- ARGV[15] its place in the line, empty: it has none              ARGV[16] name of the gateway
+-- Returns the shared reply, the microseconds after which the call may be tried again (-1: never), the
+-- place in the line of a call that waits, in shadow the code of what spoke against it, and the tokens
+-- that a cap of the service leaves where it is in the way (else -1).
 -- Safe to run twice: an id that is held is admitted again and takes nothing.
 
 local id, service, endpoint = ARGV[3], ARGV[7], ARGV[8]
 local cost, floor, life = argument(4), argument(5), argument(6)
 local slot, burst, stale = argument(9), argument(10), argument(11)
+local purpose, wait_left, place, gateway = ARGV[13], argument(14), ARGV[15], ARGV[16]
+
+-- own_floor: whether the floor is the service's, not the account's. A cap of 0 is none.
+local function read_terms(text)
+  local own_floor, hour, day, live, overdraft = string.match(text, '^(%d)|(%d+)|(%d+)|(%d+)|(%d)$')
+  if not own_floor then
+    return text == '' and {} or error('BADARG terms')
+  end
+  return {
+    own_floor = own_floor == '1', hour = tonumber(hour), day = tonumber(day),
+    live = tonumber(live), overdraft = overdraft == '1', capped = hour .. day .. live ~= '000',
+  }
+end
+local terms = read_terms(ARGV[12])
 
 begin()
 
 local held = read_hold(id)
 if held then
   -- A marker: the caller was given up and the id released before this late copy ran.
-  return reply(held.marker and RESOLVED or DONE, 0)
+  return reply(held.marker and RESOLVED or DONE, 0, '', DONE, -1)
 end
 
--- When available reaches `needed`: by the next lump, or by whole ones after it.
-local function until_it_fits(needed)
-  local gain = gain_of(state.refill_rate, state.flow)
-  local capacity = CAPACITY_MINUTES * state.refill_rate
-  if gain == 0 or needed > capacity then
-    return -1
+local NEVER = math.huge
+local capacity = CAPACITY_MINUTES * state.refill_rate
+local available = (state.balance or 0) - state.held
+local needed = math.max(cost + floor, 1)
+local is_too_dear = needed > capacity
+
+-- When available reaches `needed` and the `ahead` tokens of those who wait before: by the next lump,
+-- or by whole ones after it.
+local function until_it_fits(ahead)
+  local lumps = lumps_until(math.min(needed + state.held, capacity) + ahead)
+  if not lumps or is_too_dear then
+    return NEVER
   end
-  local target = math.min(needed + state.held, capacity)
-  local more = math.max(0, math.ceil((target - after_next_lump()) / gain))
-  local wait = state.lump_at - NOW + more * MINUTE
+  local wait = state.lump_at - NOW + lumps * MINUTE
   -- Where the holds keep the full bucket too small, enough of them have to end first.
   local excess = needed + state.held - capacity
   if excess > 0 then
@@ -44,37 +69,116 @@ local function until_it_fits(needed)
   return wait
 end
 
--- A full bucket of `burst` slots that refills one slot each `slot` microseconds.
-local slot_wait = 0
-if slot > 0 then
-  slot_wait = math.max(0, math.max(state.rate_full_at, NOW) + slot - burst * slot - NOW)
+local room = -1
+
+-- What the service's own caps say: a code and how long, or nothing.
+local function judge_caps()
+  if not terms.capped then
+    return nil
+  end
+  local tallies = read_service(service)
+  local hour_tokens, day_tokens = in_windows(tallies)
+  local wait = 0
+  local function judge_window(cap, tokens, length)
+    if cap > 0 and cost > 0 and tokens + cost > cap then
+      wait = math.max(wait, cost > cap and NEVER or length - NOW % length)
+      room = math.max(0, room < 0 and cap - tokens or math.min(room, cap - tokens))
+    end
+  end
+  judge_window(terms.hour, hour_tokens, HOUR)
+  judge_window(terms.day, day_tokens, DAY)
+  if wait > 0 then
+    return QUOTA, wait
+  end
+  if terms.live > 0 and tallies.live >= terms.live then
+    room = 0
+    return CONCURRENCY, MICRO
+  end
 end
 
-if cost > 0 then
-  if not state.balance or NOW - state.observed_at > stale then
-    return reply(UNKNOWN, 0)
+-- What speaks against the call: a code, how long until nothing does, and whether it can be waited for
+-- in the line; or nothing.
+local function judge()
+  if cost > 0 then
+    if not state.balance or NOW - state.observed_at > stale then
+      return UNKNOWN, 0
+    end
+    if learning_left() > 0 then
+      return UNKNOWN, learning_left()
+    end
   end
-  if learning_left() > 0 then
-    return reply(UNKNOWN, learning_left())
+  local overdrawn = cost > 0 and is_too_dear and terms.overdraft
+  if cost > 0 and is_too_dear then
+    -- Keepa itself runs it as long as there is anything: alone, and from a full bucket only.
+    if not (overdrawn and state.balance >= capacity and state.held == 0) then
+      return CAPACITY, NEVER
+    end
+  end
+  local code, wait = judge_caps()
+  if code then
+    return code, wait
+  end
+
+  local arrival = NOW
+  if place ~= '' then
+    arrival = read_place(place).arrival
+  end
+  local slots = free_slots(slot, burst)
+  local line = serve_line(slots, floor, arrival)
+  -- A call that overdraws is held to no floor, but takes nothing from those before it.
+  if overdrawn and #line.served == 0 and line.slots >= 1 or line.may_run(cost, floor) then
+    return nil
+  end
+  local slot_wait = 0
+  if slot > 0 then
+    local full_at = math.max(state.rate_full_at, NOW) + (line.calls_ahead + 1) * slot
+    slot_wait = math.max(0, full_at - burst * slot - NOW)
+  end
+  if cost == 0 or line.available - cost >= floor and line.available > 0 and line.slots < 1 then
+    return RATE, slot_wait, true
   end
   -- Keepa runs nothing from 0 down, so a negative floor still needs something available.
-  local available = state.balance - state.held
-  if available - cost < floor or available <= 0 then
-    tally(service, 'denied', 1)
-    local needed = math.max(cost + floor, 1)
-    local wait = until_it_fits(needed)
-    local too_dear = needed > CAPACITY_MINUTES * state.refill_rate
-    return reply(too_dear and CAPACITY or FLOOR, wait < 0 and wait or math.max(wait, slot_wait))
-  end
-end
-if slot_wait > 0 then
-  tally(service, 'denied', 1)
-  return reply(RATE, slot_wait)
+  return terms.own_floor and SERVICE_FLOOR or FLOOR, math.max(until_it_fits(line.tokens_ahead), slot_wait), true
 end
 
+-- What a refused call counts as; UNKNOWN is no verdict on it.
+local REASONS = {
+  [FLOOR] = 'floor', [CAPACITY] = 'exceeds_capacity', [RATE] = 'rate_limited',
+  [SERVICE_FLOOR] = 'service_floor', [QUOTA] = 'service_quota', [CONCURRENCY] = 'service_concurrency',
+}
+
+local function count_refusal(code)
+  if REASONS[code] then
+    redis.call('HINCRBY', SERVICES, service .. '|' .. REASONS[code], 1)
+  end
+end
+
+local code, wait, may_wait = judge()
+if purpose == 'quote' then
+  return reply(code or DONE, wait and (wait == NEVER and -1 or wait) or 0, '', DONE, room)
+end
+if code and purpose ~= 'shadow' then
+  if may_wait and wait <= wait_left then
+    if place == '' then
+      place = make_place(floor, NOW + wait_left, cost, gateway, service, id)
+    end
+    join(place, gateway)
+    return reply(code, wait, place, DONE, room)
+  end
+  if place ~= '' then
+    redis.call('ZREM', LINE, place)
+  end
+  count_refusal(code)
+  return reply(code, wait == NEVER and -1 or wait, '', DONE, room)
+end
+
+if place ~= '' then
+  redis.call('ZREM', LINE, place)
+end
+count_refusal(code or DONE)
 if slot > 0 then
   state.rate_full_at = math.max(state.rate_full_at, NOW) + slot
 end
 state.requests = state.requests + 1
 write_hold(id, cost, NOW, NOW + life, state.epoch, service, endpoint)
-return reply(DONE, 0)
+return reply(DONE, 0, '', code or DONE, room)

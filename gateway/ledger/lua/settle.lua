@@ -22,12 +22,17 @@ local same_epoch = epoch == state.epoch
 local resolved = hold and hold.marker or not hold and same_epoch
 if not resolved then
   if hold then
-    drop_hold(id, hold)
+    drop_hold(id, hold, consumed)
+  else
+    local tallies = read_service(service)
+    tallies.used = tallies.used + consumed
+    count_in_windows(tallies, NOW, consumed)
+    write_service(service, tallies)
   end
   if not same_epoch then
     mark(id)
   end
-  spend(consumed, service)
+  spend(consumed)
   events.overrun = math.max(0, consumed - reserved)
 end
 if observation and same_epoch then

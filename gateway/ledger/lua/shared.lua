@@ -4,7 +4,10 @@
 -- KEYS[2] holds     hash: id -> "cost|start|expiry|epoch|service|endpoint", or "resolved" (a marker, see mark)
 -- KEYS[3] expiries  zset: id -> when the hold (or the marker) ends, microseconds
 -- KEYS[4] starts    zset: id -> when the hold began, microseconds
--- KEYS[5] services  hash: "<service>:used", "<service>:denied" -> tokens, calls
+-- KEYS[5] services  hash: "<service>" -> "used|held|live|hour|hour's tokens|day|day's tokens", see
+--                   read_service; "<service>|<reason>" -> calls refused
+-- KEYS[6] line      zset: places of waiting calls, see waiting.lua
+-- KEYS[7] gateways  zset: name -> when it last asked for its waiting calls, microseconds
 -- ARGV[1] run id of the Redis server that this connection talks to
 -- ARGV[2] learning time, microseconds: how long a new epoch admits nothing
 -- ARGV[3] and on: the transition's own
@@ -15,13 +18,15 @@
 -- holds, reaped tokens, overrun, then the transition's own}.
 
 local LEDGER, HOLDS, EXPIRIES, STARTS, SERVICES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local LINE, GATEWAYS = KEYS[6], KEYS[7]
 local RUN_ID, LEARNING = ARGV[1], tonumber(ARGV[2])
 
 -- Codes of the first element of a reply; the same as Code in replies.py.
 local DONE, UNKNOWN, FLOOR, CAPACITY, RATE, RESOLVED = 0, 1, 2, 3, 4, 5
+local SERVICE_FLOOR, QUOTA, CONCURRENCY = 6, 7, 8
 
-local MINUTE = 60000000
 local MICRO = 1000000
+local MINUTE, HOUR, DAY = 60 * MICRO, 3600 * MICRO, 86400 * MICRO
 local CAPACITY_MINUTES = 60
 -- A marker outlives every late copy of a transition that could still be under way.
 local MARKER_LIFE = 600 * MICRO
@@ -44,44 +49,50 @@ end
 local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) * MICRO + tonumber(clock[2])
 
--- Numbers kept in the ledger hash, and what each is before it was ever written.
--- balance is T, consumed C, consumed_since_lump S of the accounting rule. withheld is what the last
--- lump may have brought beyond T, see fall_lumps. balance, lump_at and observed_at are false while unknown.
--- late_gain and late_capacity are the plan that our next lump fell under at Keepa, see weigh; false: today's.
-local FIELDS = {
-  'epoch', 'balance', 'lump_at', 'refill_rate', 'flow', 'observed_at', 'consumed',
-  'consumed_since_lump', 'withheld', 'late_gain', 'late_capacity', 'held', 'rate_full_at',
-  'refresh_until', 'used', 'requests',
+-- The ledger hash. balance is T, consumed C, consumed_since_lump S of the accounting rule. withheld is
+-- what the last lump may have brought beyond T, see fall_lumps. balance, lump_at and observed_at are
+-- false while unknown. late_gain and late_capacity are the plan that our next lump fell under at
+-- Keepa, see weigh; false: today's.
+local stored = redis.call(
+  'HMGET', LEDGER, 'run_id', 'epoch', 'balance', 'lump_at', 'refill_rate', 'flow', 'observed_at',
+  'consumed', 'consumed_since_lump', 'withheld', 'late_gain', 'late_capacity', 'held',
+  'rate_full_at', 'refresh_until', 'used', 'requests')
+local values = {
+  epoch = tonumber(stored[2]) or false, balance = tonumber(stored[3]) or false,
+  lump_at = tonumber(stored[4]) or false, refill_rate = tonumber(stored[5]) or 0,
+  flow = tonumber(stored[6]) or 0, observed_at = tonumber(stored[7]) or false,
+  consumed = tonumber(stored[8]) or 0, consumed_since_lump = tonumber(stored[9]) or 0,
+  withheld = tonumber(stored[10]) or 0, late_gain = tonumber(stored[11]) or false,
+  late_capacity = tonumber(stored[12]) or false, held = tonumber(stored[13]) or 0,
+  rate_full_at = tonumber(stored[14]) or 0, refresh_until = tonumber(stored[15]) or 0,
+  used = tonumber(stored[16]) or 0, requests = tonumber(stored[17]) or 0,
 }
-local DEFAULTS = {
-  epoch = false, balance = false, lump_at = false, refill_rate = 0, flow = 0, observed_at = false,
-  consumed = 0, consumed_since_lump = 0, withheld = 0, late_gain = false, late_capacity = false,
-  held = 0, rate_full_at = 0, refresh_until = 0, used = 0, requests = 0,
-}
+-- What a transition changes is noted as it does, so that what it leaves alone costs nothing.
+local changed = {}
+local state = setmetatable({}, {
+  __index = values,
+  __newindex = function(_, field, value)
+    if values[field] ~= value then
+      values[field] = value
+      changed[field] = value
+    end
+  end,
+})
 
 local events = { lost = 0, spent = 0, back = 0, reaped = 0, reaped_tokens = 0, overrun = 0 }
 
-local stored = redis.call('HMGET', LEDGER, 'run_id', unpack(FIELDS))
-local state = {}
-for i, field in ipairs(FIELDS) do
-  state[field] = tonumber(stored[i + 1] or '') or DEFAULTS[field]
-end
-
 local function save()
-  local changed = {}
-  for i, field in ipairs(FIELDS) do
-    local value = state[field] and whole(state[field]) or ''
-    if value ~= (stored[i + 1] or '') then
-      changed[#changed + 1] = field
-      changed[#changed + 1] = value
-    end
+  local flat = {}
+  for field, value in pairs(changed) do
+    flat[#flat + 1] = field
+    flat[#flat + 1] = value and whole(value) or ''
   end
   if stored[1] ~= RUN_ID then
-    changed[#changed + 1] = 'run_id'
-    changed[#changed + 1] = RUN_ID
+    flat[#flat + 1] = 'run_id'
+    flat[#flat + 1] = RUN_ID
   end
-  if #changed > 0 then
-    redis.call('HSET', LEDGER, unpack(changed))
+  if #flat > 0 then
+    redis.call('HSET', LEDGER, unpack(flat))
   end
 end
 
@@ -100,12 +111,62 @@ local function read_hold(id)
   }
 end
 
-local function write_hold(id, cost, start, expiry, epoch, service, endpoint)
-  redis.call('HSET', HOLDS, id, table.concat(
-    { whole(cost), whole(start), whole(expiry), whole(epoch), service, endpoint }, '|'))
+-- A service's tallies. used: tokens since the store was empty; held and live: tokens and number of its
+-- holds; hour and day: the clock windows (UTC, counted from 1970) that the tokens beside them belong
+-- to. A hold counts in the windows that it began in, with its cost until it is resolved, then with
+-- what it consumed: so a window that is over owes nothing to the next.
+local function read_service(name)
+  local used, held, live, hour, hour_tokens, day, day_tokens = string.match(
+    redis.call('HGET', SERVICES, name) or '', '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)$')
+  if not used then
+    return { used = 0, held = 0, live = 0, hour = 0, hour_tokens = 0, day = 0, day_tokens = 0 }
+  end
+  return {
+    used = tonumber(used), held = tonumber(held), live = tonumber(live),
+    hour = tonumber(hour), hour_tokens = tonumber(hour_tokens),
+    day = tonumber(day), day_tokens = tonumber(day_tokens),
+  }
+end
+
+local function write_service(name, service)
+  redis.call('HSET', SERVICES, name, string.format(
+    '%.0f|%.0f|%.0f|%.0f|%.0f|%.0f|%.0f', service.used, service.held, service.live, service.hour,
+    service.hour_tokens, service.day, service.day_tokens))
+end
+
+-- Add tokens, fewer than none too, to the windows of that moment, unless later ones have begun.
+local function count_in_windows(service, moment, tokens)
+  local hour, day = math.floor(moment / HOUR), math.floor(moment / DAY)
+  if hour > service.hour then
+    service.hour, service.hour_tokens = hour, 0
+  end
+  if hour == service.hour then
+    service.hour_tokens = math.max(0, service.hour_tokens + tokens)
+  end
+  if day > service.day then
+    service.day, service.day_tokens = day, 0
+  end
+  if day == service.day then
+    service.day_tokens = math.max(0, service.day_tokens + tokens)
+  end
+end
+
+-- Tokens in today's and this hour's windows.
+local function in_windows(service)
+  return service.hour == math.floor(NOW / HOUR) and service.hour_tokens or 0,
+    service.day == math.floor(NOW / DAY) and service.day_tokens or 0
+end
+
+local function write_hold(id, cost, start, expiry, epoch, name, endpoint)
+  redis.call('HSET', HOLDS, id, string.format(
+    '%.0f|%.0f|%.0f|%.0f|%s|%s', cost, start, expiry, epoch, name, endpoint))
   redis.call('ZADD', EXPIRIES, whole(expiry), id)
   redis.call('ZADD', STARTS, whole(start), id)
   state.held = state.held + cost
+  local service = read_service(name)
+  service.held, service.live = service.held + cost, service.live + 1
+  count_in_windows(service, start, cost)
+  write_service(name, service)
 end
 
 -- Remember that an id is resolved, where its absence alone could not say so: a late or resent
@@ -116,11 +177,18 @@ local function mark(id)
   redis.call('ZREM', STARTS, id)
 end
 
-local function drop_hold(id, hold)
+-- A hold ends, and so many tokens are gone for it.
+local function drop_hold(id, hold, consumed)
   redis.call('HDEL', HOLDS, id)
   redis.call('ZREM', EXPIRIES, id)
   redis.call('ZREM', STARTS, id)
   state.held = state.held - hold.cost
+  local service = read_service(hold.service)
+  service.used = service.used + consumed
+  service.held = math.max(0, service.held - hold.cost)
+  service.live = math.max(0, service.live - 1)
+  count_in_windows(service, hold.start, consumed - hold.cost)
+  write_service(hold.service, service)
 end
 
 -- What each lump surely brings. Keepa rounds; rounding down can only be too careful.
@@ -150,8 +218,21 @@ local function begin_epoch()
   state.late_gain, state.late_capacity = false, false
   state.refresh_until = 0
   state.held = 0
+  local held, live = {}, {}
   for _, record in ipairs(redis.call('HVALS', HOLDS)) do
-    state.held = state.held + tonumber(string.match(record, '^(%d+)|') or 0)
+    local cost, name = string.match(record, '^(%d+)|%d+|%d+|%d+|([^|]*)|')
+    if cost then
+      state.held = state.held + tonumber(cost)
+      held[name] = (held[name] or 0) + tonumber(cost)
+      live[name] = (live[name] or 0) + 1
+    end
+  end
+  for _, name in ipairs(redis.call('HKEYS', SERVICES)) do
+    if not string.find(name, '|', 1, true) then
+      local service = read_service(name)
+      service.held, service.live = held[name] or 0, live[name] or 0
+      write_service(name, service)
+    end
   end
 end
 
@@ -186,20 +267,13 @@ local function fall_lumps()
   state.lump_at = state.lump_at + due * MINUTE
 end
 
-local function tally(service, what, count)
-  if count ~= 0 then
-    redis.call('HINCRBY', SERVICES, service .. ':' .. what, whole(count))
-  end
-end
-
 -- tokens left the bucket. consumed (C) is raised by the caller, after its observation was weighed.
-local function spend(tokens, service)
+local function spend(tokens)
   if state.balance then
     state.balance = state.balance - tokens
   end
   state.consumed_since_lump = state.consumed_since_lump + tokens
   state.used = state.used + tokens
-  tally(service, 'used', tokens)
 end
 
 -- A hold that nobody resolved in time counts as spent; the next observation corrects it where Keepa
@@ -212,8 +286,8 @@ local function reap()
       redis.call('HDEL', HOLDS, id)
       redis.call('ZREM', EXPIRIES, id)
     else
-      drop_hold(id, hold)
-      spend(hold.cost, hold.service)
+      drop_hold(id, hold, hold.cost)
+      spend(hold.cost)
       state.consumed = state.consumed + hold.cost
       if hold.cost > 0 then
         events.reaped = events.reaped + 1

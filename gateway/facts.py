@@ -1,0 +1,28 @@
+"""What is known of a call, for whatever is told of it: its refusal, its headers, its log line."""
+
+from dataclasses import dataclass
+
+from gateway.balance import UNKNOWN, Balance
+
+
+@dataclass(slots=True)
+class Facts:
+    """One call, as far as it is known by now.
+
+    Attributes:
+        floor: Its service's, in tokens; the account's as long as the service is not known.
+        balance: The bucket as the ledger last told it for this call.
+        max_items_now: How many of its items would fit now; None: it has none.
+        preference_applied: What of its `Prefer` was honoured (RFC 7240).
+        waited_seconds: Time spent waiting for tokens or for a request slot.
+    """
+
+    request_id: str
+    endpoint: str = "unknown"
+    service: str = "unknown"
+    required_tokens: int = 0
+    floor: int = 0
+    balance: Balance = UNKNOWN
+    max_items_now: int | None = None
+    preference_applied: str = ""
+    waited_seconds: float = 0.0

@@ -1,0 +1,126 @@
+-- The line: calls that wait for tokens or for a request slot, in the order in which they are served.
+-- This text stands between the shared steps and the transitions that know of the line.
+--
+-- A member of the zset is a place, "floor|arrival|end of its wait|cost|gateway|service|id"; all scores
+-- are 0, so that Redis keeps them in the order of their text: the lowest floor first, then the first
+-- come. A place counts while its wait lasts and its gateway asks for it: one that died leaves nothing.
+
+-- A gateway that asks nothing for so long is gone, or its callers are.
+local GATEWAY_LIFE = 3 * MICRO
+-- So many of the line are looked at: no script may keep Redis for long.
+local LOOK_AT_MOST = 100
+-- Below the lowest floor there is, so that no number in a place has a sign.
+local LOWEST_FLOOR = 10000000
+
+local function make_place(floor, ends_at, cost, gateway, service, id)
+  return string.format(
+    '%012.0f|%017.0f|%.0f|%.0f|%s|%s|%s',
+    floor + LOWEST_FLOOR, NOW, ends_at, cost, gateway, service, id)
+end
+
+local function read_place(place)
+  local floor, arrival, ends_at, cost, gateway, service, id = string.match(
+    place, '^(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|(.*)$')
+  return {
+    place = place, floor = tonumber(floor) - LOWEST_FLOOR, arrival = tonumber(arrival),
+    ends_at = tonumber(ends_at), cost = tonumber(cost), gateway = gateway, service = service, id = id,
+  }
+end
+
+local seen = {}
+local function is_present(waiting)
+  local gateway = waiting.gateway
+  if seen[gateway] == nil then
+    seen[gateway] = tonumber(redis.call('ZSCORE', GATEWAYS, gateway) or 0)
+  end
+  return waiting.ends_at >= NOW and seen[gateway] > NOW - GATEWAY_LIFE
+end
+
+-- Whether its caller has gone: told by the marker of its id, where the place itself was not known.
+local function has_left(waiting)
+  return redis.call('HGET', HOLDS, waiting.id) == 'resolved'
+end
+
+local function join(place, gateway)
+  redis.call('ZADD', LINE, 0, place)
+  redis.call('ZADD', GATEWAYS, whole(NOW), gateway)
+end
+
+-- How many lumps bring the bucket to so many tokens, no more than its capacity; nil: they never do.
+local function lumps_until(tokens)
+  local gain = gain_of(state.refill_rate, state.flow)
+  if gain == 0 then
+    return nil
+  end
+  return math.max(0, math.ceil((tokens - after_next_lump()) / gain))
+end
+
+-- Serve the line in thought: everybody who stands before `floor` and `arrival` (all, without them), as
+-- long as there are tokens and slots. What comes after may run on the rest only.
+--
+-- A call may pass one that has too few tokens yet, but not the first such one's lump: what that one
+-- will need then is left to it. So nobody is passed for ever: the first is not delayed at all, and
+-- every other one becomes the first when those before it have run, left, or waited long enough.
+local function serve_line(slots, floor, arrival)
+  local line = {
+    available = (state.balance or 0) - state.held, slots = slots, served = {}, tokens_ahead = 0,
+    calls_ahead = 0,
+  }
+
+  function line.may_run(cost, call_floor)
+    if line.slots < 1 then
+      return false
+    end
+    if cost == 0 then
+      return true
+    end
+    if line.available - cost < call_floor or line.available <= 0 then
+      return false
+    end
+    local first = line.first
+    return not first or lumps_until(first.target + cost) <= first.lumps
+  end
+
+  local function wait_for_lump(waiting)
+    local spoken_for = (state.balance or 0) - line.available
+    local target = math.max(waiting.cost + waiting.floor, 1) + spoken_for
+    local lumps = lumps_until(target)
+    if lumps then
+      line.first = { target = target, lumps = lumps }
+    end
+  end
+
+  for _, place in ipairs(redis.call('ZRANGE', LINE, 0, LOOK_AT_MOST - 1)) do
+    local waiting = read_place(place)
+    if floor and (waiting.floor > floor or waiting.floor == floor and waiting.arrival >= arrival) then
+      break
+    end
+    local is_served = line.may_run(waiting.cost, waiting.floor)
+    local is_first = not is_served and not line.first and waiting.cost > 0
+    if not is_present(waiting) or (is_served or is_first) and has_left(waiting) then
+      redis.call('ZREM', LINE, place)
+    else
+      line.tokens_ahead = line.tokens_ahead + waiting.cost
+      line.calls_ahead = line.calls_ahead + 1
+      if is_served then
+        line.available = line.available - waiting.cost
+        line.slots = line.slots - 1
+        line.served[#line.served + 1] = waiting
+        if line.first then
+          line.first.target = line.first.target + waiting.cost
+        end
+      elseif is_first then
+        wait_for_lump(waiting)
+      end
+    end
+  end
+  return line
+end
+
+-- How many requests the rate allows now. The bucket of slots is kept as the moment when it is full.
+local function free_slots(slot, burst)
+  if slot == 0 then
+    return math.huge
+  end
+  return math.floor((burst * slot - math.max(0, state.rate_full_at - NOW)) / slot)
+end
