@@ -15,6 +15,7 @@ class Facts:
         max_items_now: How many of its items would fit now; None: it has none.
         preference_applied: What of its `Prefer` was honoured (RFC 7240).
         waited_seconds: Time spent waiting for tokens or for a request slot.
+        traceparent: The trace that its caller counts it to (W3C Trace Context); empty: none.
     """
 
     request_id: str
@@ -26,3 +27,4 @@ class Facts:
     max_items_now: int | None = None
     preference_applied: str = ""
     waited_seconds: float = 0.0
+    traceparent: str = ""

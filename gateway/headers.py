@@ -41,6 +41,11 @@ _new_ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, count(1))
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _REFUSED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
 _WINDOW_SECONDS = 3600
+_TRACE_CHARS = 256
+# W3C Trace Context, 3.2: version, trace, parent, flags; a later version may have more of them.
+_TRACE = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
 _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
 
 
@@ -84,6 +89,15 @@ def request_id(headers: MultiMapping[str]) -> str:
     """Return the caller's `X-Request-Id` where it is harmless, else a new one."""
     given = headers.get("X-Request-Id")
     return given if given and _REQUEST_ID.fullmatch(given) else next(_new_ids)
+
+
+def traceparent(headers: MultiMapping[str]) -> str:
+    """Return the caller's W3C trace context, which passes as it is; empty: none, or no such."""
+    given = headers.getall("traceparent", ())
+    if len(given) != 1 or len(given[0]) > _TRACE_CHARS:
+        return ""
+    match = _TRACE.fullmatch(given[0])
+    return given[0] if match and not (match[1] == "00" and match[2]) else ""
 
 
 def credentials_of(headers: MultiMapping[str]) -> Iterable[str]:

@@ -30,7 +30,7 @@ from gateway.errors import (
 )
 from gateway.facts import Facts
 from gateway.gate import Gate
-from gateway.headers import request_id
+from gateway.headers import request_id, traceparent
 from gateway.intake import Intake
 from gateway.ledger import Ledger
 from gateway.observer import PATIENCE_SECONDS, Observer, read_observation
@@ -73,6 +73,8 @@ class Proxy:
         """Answer one call for Keepa."""
         began_at = time.monotonic()
         facts = Facts(request_id(request.headers), floor=self._limits.floor)
+        if "traceparent" in request.headers:
+            facts.traceparent = traceparent(request.headers)
         cancel_if_left(request)
         try:
             call = await self._intake.read(request, facts)

@@ -39,7 +39,8 @@ class Reports:
             upstream_seconds=upstream_seconds,
             added_seconds=added_seconds,
         )
-        self._log.write(
+        self._write(
+            carriage.facts,
             {
                 "service": hold.service,
                 "endpoint": hold.endpoint,
@@ -52,8 +53,7 @@ class Reports:
                 "waited_ms": round(waited_seconds * 1000, 1),
                 "upstream_ms": round(upstream_seconds * 1000, 1),
                 "added_ms": round(added_seconds * 1000, 1),
-                "request_id": carriage.facts.request_id,
-            }
+            },
         )
 
     def settled(self, hold: Hold, consumed: int) -> None:
@@ -95,7 +95,8 @@ class Reports:
     def _tell_own(
         self, facts: Facts, began_at: float, outcome: str, reason: str | None, status: int
     ) -> None:
-        self._log.write(
+        self._write(
+            facts,
             {
                 "service": facts.service,
                 "endpoint": facts.endpoint,
@@ -108,6 +109,11 @@ class Reports:
                 "waited_ms": round(facts.waited_seconds * 1000, 1),
                 "upstream_ms": 0.0,
                 "added_ms": round((time.monotonic() - began_at - facts.waited_seconds) * 1000, 1),
-                "request_id": facts.request_id,
-            }
+            },
         )
+
+    def _write(self, facts: Facts, line: dict[str, object]) -> None:
+        line["request_id"] = facts.request_id
+        if facts.traceparent:
+            line["traceparent"] = facts.traceparent
+        self._log.write(line)

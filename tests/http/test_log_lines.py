@@ -78,6 +78,16 @@ async def test_token_has_one_line(log, gateway):
     assert wanted.items() <= line.items()
 
 
+@pytest.mark.parametrize("target", [PRODUCT, "/lightningdeal", "/token", "/a/b"])
+async def test_trace_context_stands_in_the_line(log, gateway, target):
+    """A caller's `traceparent` is in the call's line, whatever became of the call."""
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await gateway.ask(target, f"traceparent: {trace}")
+    await gateway.ask(target, "traceparent: 00-callers-own-key")
+    await gateway.ask(target)
+    assert [line.get("traceparent") for line in calls(log)] == [trace, None, None]
+
+
 async def test_lines_hold_no_key_and_no_url(log, gateway):
     """No line of a call holds its key, its query or its ASINs."""
     await gateway.ask(PRODUCT)

@@ -14,6 +14,7 @@ from gateway.headers import (
     forward_request_headers,
     own_headers,
     request_id,
+    traceparent,
 )
 
 BALANCE = Balance(
@@ -154,3 +155,32 @@ def test_unknown_balance_is_not_told():
         "X-Request-Id": "id",
         "X-Keepa-Gateway-Reserved": "0",
     }
+
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("given", "is_one"),
+    [
+        ([f"00-{TRACE}-{PARENT}-01"], True),
+        ([f"cc-{TRACE}-{PARENT}-01"], True),
+        ([f"cc-{TRACE}-{PARENT}-01-what-will-be"], True),
+        ([f"00-{TRACE}-{PARENT}-01-more"], False),
+        ([f"ff-{TRACE}-{PARENT}-01"], False),
+        ([f"00-{'0' * 32}-{PARENT}-01"], False),
+        ([f"00-{TRACE}-{'0' * 16}-01"], False),
+        ([f"00-{TRACE.upper()}-{PARENT}-01"], False),
+        ([f"00-{TRACE}-{PARENT}-1"], False),
+        ([f"00-{TRACE}-{PARENT}"], False),
+        ([f"cc-{TRACE}-{PARENT}-01-{'x' * 300}"], False),
+        ([f"00-{TRACE}-{PARENT}-01"] * 2, False),
+        (["key=secret"], False),
+        ([], False),
+    ],
+)
+def test_trace_contexts(given, is_one):
+    """A trace context is read where it is one by the W3C's rule, and passes whatever it is."""
+    headers = CIMultiDict(("traceparent", value) for value in given)
+    assert traceparent(headers) == (given[0] if is_one else "")
+    assert list(forward_request_headers(headers).items()) == list(headers.items())
