@@ -42,7 +42,6 @@ end
 
 local NEVER = math.huge
 local capacity = CAPACITY_MINUTES * state.refill_rate
-local available = (state.balance or 0) - state.held
 local needed = math.max(cost + floor, 1)
 local is_too_dear = needed > capacity
 
@@ -125,8 +124,12 @@ local function judge()
   end
   local slots = free_slots(slot, burst)
   local line = serve_line(slots, floor, arrival)
-  -- A call that overdraws is held to no floor, but takes nothing from those before it.
-  if overdrawn and #line.served == 0 and line.slots >= 1 or line.may_run(cost, floor) then
+  local has_tokens = cost == 0 or line.available - cost >= floor and line.available > 0
+  if overdrawn then
+    -- Held to no floor, but it takes nothing from those before it.
+    has_tokens = #line.served == 0
+  end
+  if line.may_run(cost, floor) or overdrawn and has_tokens and line.slots >= 1 then
     return nil
   end
   local slot_wait = 0
@@ -134,7 +137,7 @@ local function judge()
     local full_at = math.max(state.rate_full_at, NOW) + (line.calls_ahead + 1) * slot
     slot_wait = math.max(0, full_at - burst * slot - NOW)
   end
-  if cost == 0 or line.available - cost >= floor and line.available > 0 and line.slots < 1 then
+  if has_tokens and line.slots < 1 then
     return RATE, slot_wait, true
   end
   -- Keepa runs nothing from 0 down, so a negative floor still needs something available.

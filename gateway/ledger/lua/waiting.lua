@@ -46,10 +46,10 @@ local function join(place, gateway)
   redis.call('ZADD', GATEWAYS, whole(NOW), gateway)
 end
 
--- How many lumps bring the bucket to so many tokens, no more than its capacity; nil: they never do.
+-- How many lumps after the next bring the bucket to so many tokens; nil: nobody knows, or they never do.
 local function lumps_until(tokens)
   local gain = gain_of(state.refill_rate, state.flow)
-  if gain == 0 then
+  if gain == 0 or not state.balance then
     return nil
   end
   return math.max(0, math.ceil((tokens - after_next_lump()) / gain))
