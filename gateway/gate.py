@@ -104,7 +104,7 @@ class Gate:
 
     async def admit_again(self, call: Call, facts: Facts) -> Hold | None:
         """Hold the price of another attempt; None: there are no tokens for it, or no store."""
-        purpose = Purpose.ADMIT if self.enforces else Purpose.SHADOW
+        purpose = Purpose.ADMIT if self.enforces else Purpose.UNCOUNTED
         try:
             admission = await self._reserve(next(self._call_ids), call, purpose=purpose)
         except LedgerUnavailable:
@@ -131,13 +131,13 @@ class Gate:
     async def _admit_anyway(self, call: Call, facts: Facts) -> Admitted:
         """Hold the call's price whatever speaks against it, and tell what did."""
         against = call.objection
+        purpose = Purpose.UNCOUNTED if against else Purpose.SHADOW
         with self._slots.on_the_way:
             is_probe = not self._breaker.is_closed
             if is_probe:
                 await self._breaker.become_probe()
-            call_id = next(self._call_ids)
             try:
-                admission = await self._reserve(call_id, call, purpose=Purpose.SHADOW)
+                admission = await self._reserve(next(self._call_ids), call, purpose=purpose)
             except LedgerUnavailable as refusal:
                 hold = self._ledger.hold_blindly(
                     next(self._call_ids), call.price.tokens, call.service, call.price.endpoint

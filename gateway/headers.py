@@ -46,7 +46,12 @@ _TRACE_CHARS = 256
 _TRACE = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
-_WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
+# What stands between commas that are in no quotes.
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"|")+')
+_WAIT = re.compile(r'\s*wait\s*=\s*(?:([0-9]+)|"([0-9]+)")\s*(?:;|$)', re.IGNORECASE)
+# More than anybody says: a thousand quotes would take their time.
+_PREFER_FIELDS, _PREFER_CHARS = 4, 256
+_LONGEST_WAIT = 10**9
 
 
 def forward_request_headers(headers: MultiMapping[str]) -> CIMultiDict[str]:
@@ -129,12 +134,12 @@ def own_headers(facts: Facts, reserved: int, balance: Balance) -> dict[str, str]
 
 def preferred_wait(headers: MultiMapping[str]) -> int | None:
     """Return the seconds of `Prefer: wait=N` (RFC 7240); None: nothing that can be read as such."""
-    for field in headers.getall("Prefer", ()):
-        for preference in field.split(","):
-            match = _WAIT.fullmatch(preference.partition(";")[0].strip())
+    for field in headers.getall("Prefer", ())[:_PREFER_FIELDS]:
+        for preference in _PREFERENCE.findall(field[:_PREFER_CHARS]):
+            match = _WAIT.match(preference)
             if match:
                 # Of two, the first counts.
-                return int(match[1])
+                return min(int(match[1] or match[2]), _LONGEST_WAIT)
     return None
 
 

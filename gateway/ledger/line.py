@@ -1,6 +1,7 @@
 """This gateway's calls in the line: each is told when to ask for its tokens again."""
 
 import asyncio
+import time
 from typing import Any
 
 import structlog
@@ -11,10 +12,12 @@ from gateway.ledger.ledger import Ledger
 _log: Any = structlog.get_logger(__name__)
 
 # Between questions to the store while somebody waits. What another gateway's calls give back is
-# heard of so late at most; one question costs Redis some 20 us, however many wait.
+# heard of so late at most; one question costs Redis less than a millisecond, however many wait.
 _ASK_AGAIN_SECONDS = 0.25
 # However often the balance changes: what this gateway's own replies tell is asked about at once.
 _ASK_AT_MOST_EVERY_SECONDS = 0.02
+# A store that is away for a moment costs nobody its place; who may wait has time for that much.
+_AWAY_AT_MOST_SECONDS = 3.0
 # A lump is there when it has fallen, not a fraction before.
 _AFTER_LUMP_SECONDS = 0.002
 
@@ -35,6 +38,7 @@ class Line:
         self._at_most = at_most
         self._waiting: dict[str, asyncio.Event] = {}
         self._changed = asyncio.Event()
+        self._heard_at = 0.0
         self.is_open = True
         ledger.on_gain = self._changed.set
         ledger.on_epoch = self.call_all
@@ -74,6 +78,7 @@ class Line:
             if not self._waiting:
                 self._changed.clear()
                 await self._changed.wait()
+                self._heard_at = time.monotonic()
             pause = await self._ask()
             await asyncio.sleep(_ASK_AT_MOST_EVERY_SECONDS)
             try:
@@ -85,12 +90,15 @@ class Line:
 
     async def _ask(self) -> float:
         """Ask the store whose turn it is, and tell them; return for how long not to ask again."""
+        now = time.monotonic()
         try:
             served = await self._ledger.ask_line()
         except LedgerUnavailable:
-            # What they ask next tells them so.
-            self.call_all()
+            if now - self._heard_at > _AWAY_AT_MOST_SECONDS:
+                # What they ask next tells them so.
+                self.call_all()
             return _ASK_AGAIN_SECONDS
+        self._heard_at = now
         if served.is_forgotten:
             self.call_all()
         for place in served.places:

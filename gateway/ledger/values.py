@@ -83,6 +83,8 @@ class Purpose(StrEnum):
     ADMIT = "admit"
     SHADOW = "shadow"
     """Admit, whatever speaks against it."""
+    UNCOUNTED = "uncounted"
+    """As SHADOW, for a call that is counted as refused already."""
     QUOTE = "quote"
     """Only say what would become of it."""
 

@@ -32,7 +32,7 @@ SETTINGS = {
     "drain_seconds": 0.5,
 }
 KEYS = name_keys("chaos")
-_, HOLDS, EXPIRIES, STARTS, _ = KEYS
+_, HOLDS, EXPIRIES, STARTS = KEYS[:4]
 _WARM_TOKENS = 1000
 _WARM_MEGABYTES = 8
 

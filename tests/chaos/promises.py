@@ -1,6 +1,7 @@
 """What a fault may leave behind, which is nothing; broken promises are collected, not raised."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from support.processes import KEY
 from support.waiting import until
 
 from chaos.fleet import KEYS, Fleet
+from gateway.ledger.scripts import name_feed_keys, name_usage_key
 
 # Since the gateway was warm, whatever it went through in between: a leak adds up over the cells.
 RESIDENT_GROWTH = 16 * 1024 * 1024
@@ -52,7 +54,9 @@ async def expect_clean_books(fleet: Fleet, crossing: Crossing) -> None:
     crossing.expect(books.live_holds == 0, f"{books.live_holds} holds left in Redis")
     crossing.expect(books.starts == 0, f"{books.starts} starts left in Redis")
     crossing.expect(books.indexed, "a hold or marker without an end in Redis")
-    strange = books.keys - set(KEYS)
+    hour = int(time.time() // 3600)
+    usage = {name_usage_key("chaos", hour - ago) for ago in range(2)}
+    strange = books.keys - {*KEYS, *usage, *name_feed_keys("chaos")}
     crossing.expect(not strange, f"strange keys in Redis: {strange}")
 
 

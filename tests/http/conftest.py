@@ -86,7 +86,7 @@ async def keepa(stack: AsyncExitStack) -> ScriptedKeepa:
     return await stack.enter_async_context(scripted_keepa())
 
 
-_ACCOUNTS = [f"http{number}" for number in range(12)]
+_ACCOUNTS = [f"http{number}" for number in range(24)]
 
 
 @pytest.fixture(scope="session")

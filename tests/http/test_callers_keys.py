@@ -176,4 +176,6 @@ async def test_refused_calls_are_counted_to_their_service(serve, simulate):
         await gateway.ask(TARGET, "X-Service-Name: greedy")
     await gateway.at_rest()
     status = (await gateway.ask("/status")).json()
-    assert status["services"] == {"greedy": {"used": 3, "denied": 1, "reserved": 0, "floor": 10}}
+    assert status["services"].keys() == {"greedy"}
+    wanted = {"used": 3, "denied": 1, "reserved": 0, "floor": 10}
+    assert wanted.items() <= status["services"]["greedy"].items()

@@ -57,7 +57,7 @@ async def test_a_call_of_an_older_epoch_is_charged_once_without_its_hold(
     await flush()
     await know(ledger, 100)
     assert await accounts(ledger) == (100, 0, 0)
-    late = ("a", 15, 20, "shop", hold.epoch, hold.consumed_then, 1, 999, 1_000, 40, 0, 0)
+    late = ("a", 15, 20, "shop", "product", hold.epoch, hold.consumed_then, 1, 999, 1_000, 40, 0, 0)
     codes = [(await run(ledger, scripts.SETTLE, *late)).code for _ in range(3)]
     assert codes == [Code.DONE, Code.RESOLVED, Code.RESOLVED]
     assert await accounts(ledger) == (85, 0, 15)

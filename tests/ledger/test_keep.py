@@ -133,7 +133,7 @@ async def test_a_call_of_an_older_epoch_is_charged_once_with_its_hold(
     await flush()
     await ledger.keep()
     await know(ledger, 100)
-    late = ("a", 15, 20, "shop", hold.epoch, hold.consumed_then, 1, 999, 1_000, 40, 0, 0)
+    late = ("a", 15, 20, "shop", "product", hold.epoch, hold.consumed_then, 1, 999, 1_000, 40, 0, 0)
     codes = [(await run(ledger, scripts.SETTLE, *late)).code for _ in range(2)]
     assert codes == [Code.DONE, Code.RESOLVED]
     assert await accounts(ledger) == (85, 0, 15)
@@ -190,6 +190,6 @@ async def test_a_hold_that_came_back_and_was_reaped_is_charged_once(
     await know(ledger, 60, 59_000, rate=1)
     await pass_time(151)
     assert await accounts(ledger) == (40, 0, 20)
-    late = await run(ledger, scripts.SETTLE, "a", 15, 20, "shop", hold.epoch, 0, 0)
+    late = await run(ledger, scripts.SETTLE, "a", 15, 20, "shop", "product", hold.epoch, 0, 0)
     assert late.code == Code.RESOLVED
     assert (await accounts(ledger))[1:] == (0, 20)

@@ -24,8 +24,8 @@ PassTime = Callable[[float], Awaitable[None]]
 
 def resolution(hold: Hold, consumed: int, *observation: int) -> tuple[str | int, ...]:
     return (
-        hold.id, consumed, hold.tokens, hold.service, hold.epoch, hold.consumed_then,
-        1 if observation else 0, *observation,
+        hold.id, consumed, hold.tokens, hold.service, hold.endpoint, hold.epoch,
+        hold.consumed_then, 1 if observation else 0, *observation,
     )  # fmt: skip
 
 
@@ -209,7 +209,7 @@ async def test_a_settle_refused_for_its_arguments_changes_nothing(ledger: Ledger
     hold = await reserve(ledger, "a", 50)
     for bad in ("1.5", "many", ""):
         with pytest.raises(LedgerUnavailable):
-            await run(ledger, scripts.SETTLE, "a", bad, 50, "shop", hold.epoch, 0, 0)
+            await run(ledger, scripts.SETTLE, "a", bad, 50, "shop", "product", hold.epoch, 0, 0)
     assert await accounts(ledger) == (100, 50, 0)
 
 

@@ -14,13 +14,23 @@ class Books:
     held: int = 0
     live: dict[str, int] = field(default_factory=dict)
     """Tokens of each live hold."""
+    services: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """What is noted of each service: tokens held, number of live holds."""
+    owners: dict[str, str] = field(default_factory=dict)
+    """Service of each live hold."""
+
+    def held_by(self, service: str) -> tuple[int, int]:
+        """Return tokens and number of the service's holds, by the holds themselves."""
+        costs = [self.live[id_] for id_, owner in self.owners.items() if owner == service]
+        return sum(costs), len(costs)
 
 
 class Auditor:
     """Compares the books with those of the step before.
 
-    At any time: held is the sum of the live holds, and no index lacks or outlives its hold. Within
-    an epoch: C never falls, no id is resolved twice, and C rises by what was resolved.
+    At any time: held is the sum of the live holds, each service's held and live are the sum and
+    number of its own, and no index lacks or outlives its hold. Within an epoch: C never falls, no
+    id is resolved twice, and C rises by what was resolved.
     """
 
     def __init__(self, home: Home) -> None:
@@ -40,6 +50,9 @@ class Auditor:
     async def check(self) -> None:
         before, now = self._last, await self._read()
         assert now.held == sum(now.live.values()), "held is not the sum of the live holds"
+        for service in {*now.services, *now.owners.values()}:
+            noted, held_by_it = now.services.get(service), now.held_by(service)
+            assert noted == held_by_it, f"{service} is noted to hold other than its live holds"
         ended = before.live.keys() - now.live.keys()
         if now.epoch and now.epoch == before.epoch:
             self._compare(before, now, ended)
@@ -68,18 +81,30 @@ class Auditor:
     async def _read(self) -> Books:
         client, keys = self._home.client, self._home.keys
         book = await client.hgetall(keys[0])
-        holds = await client.hgetall(keys[1])
-        expiries = set(await client.zrange(keys[2], 0, -1))
+        holds = {
+            id_.decode(): record.decode().split("|")
+            for id_, record in (await client.hgetall(keys[1])).items()
+        }
+        expiries = {id_.decode() for id_ in await client.zrange(keys[2], 0, -1)}
         starts = {id_.decode() for id_ in await client.zrange(keys[3], 0, -1)}
-        live = {
-            id_.decode(): int(record.split(b"|")[0])
-            for id_, record in holds.items()
-            if record != b"resolved"
+        records = {id_: record for id_, record in holds.items() if record != ["resolved"]}
+        live = {id_: int(record[0]) for id_, record in records.items()}
+        owners = {id_: record[4] for id_, record in records.items()}
+        services = {
+            name.decode(): _read_held(record)
+            for name, record in (await client.hgetall(keys[4])).items()
+            if b"|" not in name
         }
         assert expiries == holds.keys(), "a hold or marker without an end, or an end without one"
         assert starts == live.keys(), "a start without its hold, or a hold without its start"
         epoch, consumed, held = (int(book.get(name) or 0) for name in _NUMBERS)
-        return Books(epoch, consumed, held, live)
+        return Books(epoch, consumed, held, live, services, owners)
+
+
+def _read_held(record: bytes) -> tuple[int, int]:
+    """Return held and live of "used|held|live|hour|its tokens|day|its tokens"."""
+    _, held, live, *_ = record.split(b"|")
+    return int(held), int(live)
 
 
 _NUMBERS = (b"epoch", b"consumed", b"held")

@@ -5,13 +5,16 @@ believes can be held against what is true at any moment.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 from gateway.balance import Events
-from gateway.ledger import Code, Hold, Ledger, Observation, Rules, Turn, scripts
+from gateway.ledger import Admission, Code, Hold, Ledger, Observation, Rules, Terms, Turn, scripts
 from gateway.simulator.bucket import Bucket
 from support.books import Auditor
+from support.clock import TurnedClock
 from support.homes import Home
+from support.policed import OVERDRAWING, Referee, make_terms
 
 HOLD_SECONDS = 150
 # A gateway sends nothing on a hold so old that Keepa's work could outlive it.
@@ -51,10 +54,28 @@ class Flight:
         return Observation(*self.reading, self.seen_at)
 
 
+@dataclass(eq=False)
+class Waiter:
+    """A call in the line."""
+
+    gateway: int
+    id: str
+    tokens: int
+    cost: int
+    """What Keepa will charge."""
+    service: str
+    ends_at: float
+    """When its wait ends, monotonic."""
+    place: str = ""
+    epoch: int = 0
+    """In which it stands there; 0: it has its place in hand only."""
+
+
 class Fleet:
     """Gateways, their calls, and Keepa's bucket."""
 
     bucket: Bucket
+    terms: dict[str, Terms]
 
     def __init__(self, home: Home, *, gateways: int, floor: int, outsider: bool = False) -> None:
         self.home = home
@@ -62,6 +83,7 @@ class Fleet:
         self.outsider = outsider
         self.ledgers = [self._gateway() for _ in range(gateways)]
         self.flights: list[Flight] = []
+        self.waiters: list[Waiter] = []
         self.settled: list[Flight] = []
         self._auditor = Auditor(home)
         self._has_kept = set(range(gateways))
@@ -80,40 +102,135 @@ class Fleet:
         self.bucket = Bucket(
             tokens, rate, self.now_ms, flow_reduction=flow, first_lump_in_ms=first_lump_in_ms
         )
+        self.terms = make_terms(self.floor, rate)
+        self._referee = Referee(self.terms)
 
     # What gateways do.
 
-    async def reserve(self, gateway: int, tokens: int, cost: int) -> int:
-        """Reserve; an admitted call is on its way, and Keepa will charge `cost`."""
+    async def reserve(
+        self,
+        gateway: int,
+        tokens: int,
+        cost: int,
+        service: str = "shop",
+        *,
+        wait_seconds: float = 0.0,
+    ) -> int:
+        """Reserve; an admitted call is on its way, and Keepa will charge `cost`; or it waits."""
         self._reserved += 1
-        admission = await self.ledgers[gateway].reserve(
-            f"c{self._reserved}", tokens, self.floor, "shop", "product"
-        )
-        if admission.hold:
-            self.flights.append(Flight(gateway, admission.hold, cost=cost))
-        return admission.code
+        ends_at = self.home.clock.monotonic() + wait_seconds
+        call = Waiter(gateway, f"c{self._reserved}", tokens, cost, service, ends_at)
+        return (await self._ask(call)).code
 
-    async def reserve_part(self, gateway: int, parts: int, unused: int = 0) -> int:
+    async def _ask(self, call: Waiter) -> Admission:
+        left = max(0.0, call.ends_at - self.home.clock.monotonic())
+        ledger = self.ledgers[call.gateway]
+        admission = await ledger.reserve(
+            call.id, call.tokens, self.terms[call.service], call.service, "product",
+            wait_seconds=left, place=call.place,
+        )  # fmt: skip
+        if call.place:
+            assert admission.place in {call.place, ""}, "a call has lost its place"
+            stands = await self.home.client.zscore(self.home.keys[5], call.place) is not None
+            assert stands == bool(admission.place), "it stands in the line, or does not"
+        call.epoch = ledger._epoch if admission.place else 0
+        # For an unknown balance it waits with its place in hand.
+        waits = admission.place or (admission.code == Code.UNKNOWN and call.place and left)
+        if waits and call not in self.waiters:
+            self.waiters.append(call)
+        if not waits and call in self.waiters:
+            self.waiters.remove(call)
+        call.place = admission.place or call.place
+        if admission.hold:
+            self._admit(call, admission, admission.hold)
+        return admission
+
+    def _admit(self, call: Waiter, admission: Admission, hold: Hold) -> None:
+        self.flights.append(Flight(call.gateway, hold, cost=call.cost))
+        live = [
+            f for f in self.flights
+            if f.hold and f.hold.service == hold.service and self._age(f) < HOLD_SECONDS - 1
+        ]  # fmt: skip
+        to_be_had = None if self.outsider else self._to_be_had()
+        self._referee.judge_admission(admission, to_be_had, len(live))
+        # What the store takes for the time, which no test can turn on a real Redis.
+        clock = self.home.clock
+        self._referee.note(hold, time.time() if isinstance(clock, TurnedClock) else clock.time())
+
+    def _to_be_had(self) -> int:
+        """Keepa's balance, if all that is on its way there were charged."""
+        in_flight = sum(f.hold.tokens for f in self.flights if f.hold and self._may_be_charged(f))
+        return self.bucket.balance(self.now_ms) - in_flight
+
+    async def reserve_part(
+        self, gateway: int, parts: int, unused: int = 0, service: str = "shop"
+    ) -> int:
         """Reserve a part of what is to be had; all of it is the most dangerous call there is."""
         balance = (await self.ledgers[gateway].look()).balance
-        tokens = (balance.available - self.floor) // parts
+        tokens = (balance.available - self.terms[service].floor) // parts
         if tokens <= 0:
             return Code.FLOOR
-        return await self.reserve(gateway, tokens, max(0, tokens - unused))
+        return await self.reserve(gateway, tokens, max(0, tokens - unused), service)
+
+    async def overdraw(self, gateway: int, beyond: int) -> None:
+        """Reserve more than the bucket holds."""
+        tokens = self.bucket.capacity + max(0, -self.floor) + beyond
+        await self.reserve(gateway, tokens, tokens, OVERDRAWING)
+
+    async def wait_in_line(
+        self, gateway: int, lack: int, service: str, *, wait_seconds: float
+    ) -> None:
+        """Reserve so much more than is to be had, within two lumps."""
+        balance = (await self.ledgers[gateway].look()).balance
+        lack = 1 + lack % (2 * self.bucket.gain + 1)
+        tokens = max(1, balance.available - self.terms[service].floor + lack)
+        await self.reserve(gateway, tokens, tokens, service, wait_seconds=wait_seconds)
+
+    async def ask_again(self, waiter: Waiter) -> int:
+        """A waiting call asks, whether or not it was told to."""
+        return (await self._ask(waiter)).code
+
+    async def leave(self, waiter: Waiter, *, knows_place: bool) -> None:
+        """The caller hangs up."""
+        self.waiters.remove(waiter)
+        ledger = self.ledgers[waiter.gateway]
+        ledger.leave(waiter.id, waiter.place if knows_place else "")
+        assert await ledger.delivered(5)
+
+    async def ask_line(self, gateway: int) -> None:
+        """The gateway asks whose turn it is; those, and they alone, are admitted then."""
+        ledger = self.ledgers[gateway]
+        served = await ledger.ask_line()
+        tokens = ledger.latest.tokens
+        named, others = [], []
+        for waiter in [w for w in self.waiters if w.gateway == gateway]:
+            if served.is_forgotten or waiter.epoch != ledger._epoch:
+                await self.ask_again(waiter)
+            elif waiter.ends_at > self.home.clock.monotonic():
+                (named if waiter.place in served.places else others).append(waiter)
+        if len(named) + len(others) < len([w for w in self.waiters if w.gateway == gateway]):
+            return
+        codes = [await self.ask_again(waiter) for waiter in named]
+        own_reasons = {Code.UNKNOWN, Code.QUOTA, Code.CONCURRENCY}
+        assert {*codes} <= {Code.DONE, *own_reasons} or ledger.latest.tokens != tokens
+        if not own_reasons & {*codes}:
+            for waiter in others:
+                code = await self.ask_again(waiter)
+                assert code != Code.DONE or ledger.latest.tokens != tokens, "it was not named"
 
     async def reserve_in_vain(self, gateway: int, tokens: int) -> None:
         """Reserve; the reply is lost, the id released, and a late copy of the reserve runs."""
         self._reserved += 1
         ledger, name = self.ledgers[gateway], f"c{self._reserved}"
-        await ledger.reserve(name, tokens, self.floor, "shop", "product")
-        ledger._resolve(name, scripts.RELEASE, lambda: (name, 0))
+        await ledger.reserve(name, tokens, Terms(self.floor), "shop", "product")
+        ledger._resolve(name, scripts.RELEASE, lambda: (name, 0, ""))
         assert await ledger.delivered(5)
-        late = await ledger.reserve(name, tokens, self.floor, "shop", "product")
+        late = await ledger.reserve(name, tokens, Terms(self.floor), "shop", "product")
         assert late.code == Code.RESOLVED
 
-    async def call(self, gateway: int, parts: int) -> None:
+    async def call(self, gateway: int, parts: int, service: str = "shop") -> None:
         """A whole call at once."""
-        if await self.reserve_part(gateway, parts) == Code.DONE:
+        if await self.reserve_part(gateway, parts, service=service) == Code.DONE:
             flight = self.flights[-1]
             while flight in self.flights:
                 await self.proceed(flight)
@@ -159,7 +276,10 @@ class Fleet:
     def _charge(self, flight: Flight) -> None:
         if not self._may_be_charged(flight) or not self.bucket.charge(flight.cost, self.now_ms):
             flight.cost = 0
-        if flight.cost and not self.outsider:
+        if not flight.cost or not flight.hold:
+            return
+        self._referee.judge_charge(flight.hold, flight.cost)
+        if not self.outsider and flight.hold.service != OVERDRAWING:
             balance = self.bucket.balance(self.now_ms)
             assert balance >= self.floor, f"Keepa's balance went to {balance}"
 
@@ -234,6 +354,7 @@ class Fleet:
         if gateway not in self._has_kept:
             return
         self.ledgers[gateway] = self._gateway()
+        self.waiters = [w for w in self.waiters if w.gateway != gateway]
         for flight in [f for f in self.flights if f.gateway == gateway]:
             self._orphan(flight)
         self.settled = [f for f in self.settled if f.gateway != gateway]
@@ -241,14 +362,18 @@ class Fleet:
     async def empty(self) -> None:
         self._forget_the_dead()
         await self.home.empty()
-        await self._auditor.start_over()
+        await self._start_over()
 
     async def set_back(self) -> None:
         """The store restarts from its snapshot, or empty where there is none."""
         self._forget_the_dead()
         if not await self.home.set_back():
             await self.home.empty()
+        await self._start_over()
+
+    async def _start_over(self) -> None:
         await self._auditor.start_over()
+        self._referee.start_over()
 
     def _forget_the_dead(self) -> None:
         """Nobody can bring their holds back, so Keepa must not be at work on their calls."""
@@ -257,18 +382,30 @@ class Fleet:
         self._has_kept = set()
 
     async def pass_time(self, ms: int) -> None:
-        """Time passes; each second every gateway names its live holds."""
+        """Time passes; each second every gateway names its live holds, and asks for its waiters."""
         until_keep_ms = max(0, KEEP_MS - self._since_keep_ms)
         if ms < until_keep_ms:
             self._since_keep_ms += ms
         else:
-            await self.home.turn(until_keep_ms)
+            await self._turn(until_keep_ms)
             for gateway in range(len(self.ledgers)):
                 await self.keep(gateway)
             await self.check()
             ms -= until_keep_ms
             self._since_keep_ms = ms % KEEP_MS
+        await self._turn(ms)
+        for waiter in [w for w in self.waiters if w.ends_at <= self.home.clock.monotonic()]:
+            # At the end of its wait it asks for the last time.
+            await self.ask_again(waiter)
+        for gateway in {w.gateway for w in self.waiters}:
+            await self.ask_line(gateway)
+
+    async def _turn(self, ms: int) -> None:
         await self.home.turn(ms)
+        if isinstance(self.home.clock, TurnedClock):
+            gateways = self.home.keys[6]
+            for name in await self.home.client.zrange(gateways, 0, -1):
+                await self.home.client.zincrby(gateways, -ms * 1000, name)
 
     # What has to be true.
 
@@ -284,19 +421,20 @@ class Fleet:
         Stronger than a look at Keepa's balance: nobody has to reserve and spend it first.
         """
         ledger = self.ledgers[-1]
-        admission = await ledger.reserve("probe", 1, self.floor, "shop", "product")
+        # Before all that stand in the line.
+        admission = await ledger.reserve("probe", 1, Terms(self.floor - 1), "shop", "product")
         if not admission.hold:
             return
         ledger.release(admission.hold)
         assert await ledger.delivered(5)
         believed = admission.balance.available + admission.hold.tokens
-        in_flight = sum(f.hold.tokens for f in self.flights if f.hold and self._may_be_charged(f))
-        true = self.bucket.balance(self.now_ms) - in_flight
+        true = self._to_be_had()
         assert believed <= true, f"{believed} are believed to be had where {true} are"
 
     async def quiet(self) -> None:
         """All calls end or expire, and one `/token` answer later the balance is Keepa's."""
         self.flights.clear()
+        self.waiters.clear()
         await self.pass_time((HOLD_SECONDS + 1) * 1000)
         if self.bucket.refill_in_ms(self.now_ms) < 2 * TURN_MS:
             await self.pass_time(2 * TURN_MS)
@@ -304,3 +442,5 @@ class Fleet:
         balance = (await self.ledgers[-1].look()).balance
         assert (balance.known, balance.held) == (True, 0)
         assert balance.tokens == self.bucket.balance(self.now_ms)
+        await self._gateway().ask_line()
+        assert await self.home.client.zcard(self.home.keys[5]) == 0

@@ -2,7 +2,18 @@
 
 import time
 
-from gateway.ledger import Code, Hold, Ledger, Look, Observation, Reply
+from gateway.ledger import (
+    Admission,
+    Code,
+    Hold,
+    Ledger,
+    Look,
+    Observation,
+    Purpose,
+    Reply,
+    Terms,
+    Usage,
+)
 from gateway.ledger.replies import read_reply
 from gateway.ledger.scripts import Script
 
@@ -38,7 +49,7 @@ async def know(
 
 async def reserve(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> Hold:
     """Reserve, and insist on being admitted."""
-    admission = await ledger.reserve(name, tokens, floor, "shop", "product")
+    admission = await ledger.reserve(name, tokens, Terms(floor), "shop", "product")
     assert admission.code == Code.DONE, admission
     assert admission.hold
     return admission.hold
@@ -46,7 +57,30 @@ async def reserve(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> Ho
 
 async def ask(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> int:
     """Reserve, whatever comes of it; return the code."""
-    return (await ledger.reserve(name, tokens, floor, "shop", "product")).code
+    return (await ledger.reserve(name, tokens, Terms(floor), "shop", "product")).code
+
+
+async def ask_under(
+    ledger: Ledger,
+    name: str,
+    tokens: int,
+    terms: Terms,
+    service: str = "shop",
+    *,
+    purpose: Purpose = Purpose.ADMIT,
+) -> Admission:
+    """Reserve under a service's own terms, whatever comes of it."""
+    return await ledger.reserve(name, tokens, terms, service, "product", purpose=purpose)
+
+
+async def reserve_under(
+    ledger: Ledger, name: str, tokens: int, terms: Terms, service: str = "shop"
+) -> Hold:
+    """Reserve under a service's own terms, and insist on being admitted."""
+    admission = await ask_under(ledger, name, tokens, terms, service)
+    assert admission.code == Code.DONE, admission
+    assert admission.hold
+    return admission.hold
 
 
 async def settle(
@@ -77,3 +111,14 @@ async def accounts(ledger: Ledger) -> tuple[int, int, int]:
     """Return T, held and C."""
     look: Look = await ledger.look()
     return look.balance.tokens, look.balance.held, look.balance.consumed
+
+
+def tallies(look: Look, service: str = "shop") -> tuple[int, int, int]:
+    """Return the service's tokens used, calls refused, tokens held."""
+    usage = look.services[service]
+    return usage.used, usage.denied, usage.reserved
+
+
+async def usage(ledger: Ledger, service: str = "shop") -> Usage:
+    """Return what `/status` tells of the service."""
+    return (await ledger.look()).services[service]

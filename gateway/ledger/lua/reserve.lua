@@ -6,7 +6,8 @@
 -- ARGV[11] us after which an observation is too old to spend on
 -- ARGV[12] terms of the service: "own floor|tokens per hour|tokens per day|holds|overdraft", see
 --          read_terms; empty: none of its own
--- ARGV[13] what for: "admit"; "shadow": admit whatever speaks against it; "quote": change nothing
+-- ARGV[13] what for: "admit"; "shadow": admit whatever speaks against it; "uncounted": so,
+--          and do not count it as refused; "quote": change nothing
 -- ARGV[14] us that the call may wait from now on, 0: it does not
 -- ARGV[15] its place in the line, empty: it has none              ARGV[16] name of the gateway
 -- Returns the shared reply, the microseconds after which the call may be tried again (-1: never), the
@@ -27,7 +28,7 @@ local function read_terms(text)
   end
   return {
     own_floor = own_floor == '1', hour = tonumber(hour), day = tonumber(day),
-    live = tonumber(live), overdraft = overdraft == '1', capped = hour .. day .. live ~= '000',
+    live = tonumber(live), overdraft = overdraft == '1', capped = hour .. day ~= '00',
   }
 end
 local terms = read_terms(ARGV[12])
@@ -70,10 +71,10 @@ end
 
 local room = -1
 
--- What the service's own caps say: a code and how long, or nothing.
-local function judge_caps()
+-- How long until the caps of hour and day let the call pass; 0: they do.
+local function judge_windows()
   if not terms.capped then
-    return nil
+    return 0
   end
   local tallies = read_service(service)
   local hour_tokens, day_tokens = in_windows(tallies)
@@ -86,13 +87,36 @@ local function judge_caps()
   end
   judge_window(terms.hour, hour_tokens, HOUR)
   judge_window(terms.day, day_tokens, DAY)
-  if wait > 0 then
-    return QUOTA, wait
+  return wait
+end
+
+-- What those who wait before it leave to the call.
+local function judge_line(overdrawn)
+  local arrival = NOW
+  if place ~= '' then
+    arrival = read_place(place).arrival
   end
-  if terms.live > 0 and tallies.live >= terms.live then
+  local line = serve_line(free_slots(slot, burst), floor, arrival)
+  if (terms.live or 0) > 0 and line.live_of(service) >= terms.live then
     room = 0
-    return CONCURRENCY, MICRO
+    return CONCURRENCY, MICRO, not overdrawn
   end
+  if overdrawn and (#line.served > 0 or line.is_longer) then
+    return CAPACITY, NEVER
+  end
+  if line.may_run(cost, floor) or overdrawn and line.slots >= 1 then
+    return nil
+  end
+  local slot_wait = 0
+  if slot > 0 then
+    local full_at = math.max(state.rate_full_at, NOW) + (line.calls_ahead + 1) * slot
+    slot_wait = math.max(0, full_at - burst * slot - NOW)
+  end
+  if cost == 0 or line.slots < 1 and (overdrawn or fits(line.available, cost, floor)) then
+    return RATE, slot_wait, not overdrawn
+  end
+  local wait = math.max(until_it_fits(line.tokens_ahead), slot_wait)
+  return terms.own_floor and SERVICE_FLOOR or FLOOR, wait, true
 end
 
 -- What speaks against the call: a code, how long until nothing does, and whether it can be waited for
@@ -106,42 +130,20 @@ local function judge()
       return UNKNOWN, learning_left()
     end
   end
-  local overdrawn = cost > 0 and is_too_dear and terms.overdraft
-  if cost > 0 and is_too_dear then
-    -- Keepa itself runs it as long as there is anything: alone, and from a full bucket only.
-    if not (overdrawn and state.balance >= capacity and state.held == 0) then
-      return CAPACITY, NEVER
+  local overdrawn = cost > 0 and is_too_dear
+  -- Keepa itself runs such a call as long as there is anything: here alone, and from a full bucket only.
+  if overdrawn and not (terms.overdraft and state.balance >= capacity and state.held == 0) then
+    return CAPACITY, NEVER
+  end
+  local wait = judge_windows()
+  if wait > 0 then
+    if not overdrawn and not fits(state.balance - state.held, cost, floor) then
+      -- For the window, and for the tokens that it lacks even so.
+      wait = math.max(wait, until_it_fits(0))
     end
+    return QUOTA, wait
   end
-  local code, wait = judge_caps()
-  if code then
-    return code, wait
-  end
-
-  local arrival = NOW
-  if place ~= '' then
-    arrival = read_place(place).arrival
-  end
-  local slots = free_slots(slot, burst)
-  local line = serve_line(slots, floor, arrival)
-  local has_tokens = cost == 0 or line.available - cost >= floor and line.available > 0
-  if overdrawn then
-    -- Held to no floor, but it takes nothing from those before it.
-    has_tokens = #line.served == 0
-  end
-  if line.may_run(cost, floor) or overdrawn and has_tokens and line.slots >= 1 then
-    return nil
-  end
-  local slot_wait = 0
-  if slot > 0 then
-    local full_at = math.max(state.rate_full_at, NOW) + (line.calls_ahead + 1) * slot
-    slot_wait = math.max(0, full_at - burst * slot - NOW)
-  end
-  if has_tokens and line.slots < 1 then
-    return RATE, slot_wait, true
-  end
-  -- Keepa runs nothing from 0 down, so a negative floor still needs something available.
-  return terms.own_floor and SERVICE_FLOOR or FLOOR, math.max(until_it_fits(line.tokens_ahead), slot_wait), true
+  return judge_line(overdrawn)
 end
 
 -- What a refused call counts as; UNKNOWN is no verdict on it.
@@ -153,6 +155,7 @@ local REASONS = {
 local function count_refusal(code)
   if REASONS[code] then
     redis.call('HINCRBY', SERVICES, service .. '|' .. REASONS[code], 1)
+    count_usage(service, endpoint, 'refusals', 1)
   end
 end
 
@@ -160,10 +163,11 @@ local code, wait, may_wait = judge()
 if purpose == 'quote' then
   return reply(code or DONE, wait and (wait == NEVER and -1 or wait) or 0, '', DONE, room)
 end
-if code and purpose ~= 'shadow' then
+if code and purpose == 'admit' then
   if may_wait and wait <= wait_left then
     if place == '' then
-      place = make_place(floor, NOW + wait_left, cost, gateway, service, id)
+      place = make_place(
+        floor, NOW + wait_left, cost, terms.live or 0, gateway, service, id)
     end
     join(place, gateway)
     return reply(code, wait, place, DONE, room)
@@ -178,7 +182,9 @@ end
 if place ~= '' then
   redis.call('ZREM', LINE, place)
 end
-count_refusal(code or DONE)
+if purpose == 'shadow' then
+  count_refusal(code or DONE)
+end
 if slot > 0 then
   state.rate_full_at = math.max(state.rate_full_at, NOW) + slot
 end

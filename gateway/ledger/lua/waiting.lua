@@ -1,7 +1,8 @@
 -- The line: calls that wait for tokens or for a request slot, in the order in which they are served.
 -- This text stands between the shared steps and the transitions that know of the line.
 --
--- A member of the zset is a place, "floor|arrival|end of its wait|cost|gateway|service|id"; all scores
+-- A member of the zset is a place, "floor|arrival|end of its wait|cost|cap of live holds|gateway|service|
+-- id"; all scores
 -- are 0, so that Redis keeps them in the order of their text: the lowest floor first, then the first
 -- come. A place counts while its wait lasts and its gateway asks for it: one that died leaves nothing.
 
@@ -12,18 +13,19 @@ local LOOK_AT_MOST = 100
 -- Below the lowest floor there is, so that no number in a place has a sign.
 local LOWEST_FLOOR = 10000000
 
-local function make_place(floor, ends_at, cost, gateway, service, id)
+local function make_place(floor, ends_at, cost, live_cap, gateway, service, id)
   return string.format(
-    '%012.0f|%017.0f|%.0f|%.0f|%s|%s|%s',
-    floor + LOWEST_FLOOR, NOW, ends_at, cost, gateway, service, id)
+    '%012.0f|%017.0f|%.0f|%.0f|%.0f|%s|%s|%s',
+    floor + LOWEST_FLOOR, NOW, ends_at, cost, live_cap, gateway, service, id)
 end
 
 local function read_place(place)
-  local floor, arrival, ends_at, cost, gateway, service, id = string.match(
-    place, '^(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|(.*)$')
+  local floor, arrival, ends_at, cost, live_cap, gateway, service, id = string.match(
+    place, '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|(.*)$')
   return {
     place = place, floor = tonumber(floor) - LOWEST_FLOOR, arrival = tonumber(arrival),
-    ends_at = tonumber(ends_at), cost = tonumber(cost), gateway = gateway, service = service, id = id,
+    ends_at = tonumber(ends_at), cost = tonumber(cost), live_cap = tonumber(live_cap),
+    gateway = gateway, service = service, id = id,
   }
 end
 
@@ -55,6 +57,12 @@ local function lumps_until(tokens)
   return math.max(0, math.ceil((tokens - after_next_lump()) / gain))
 end
 
+-- Whether so many tokens allow a call. Keepa runs nothing from 0 down, so a negative floor still needs
+-- something available.
+local function fits(available, cost, floor)
+  return cost == 0 or available - cost >= floor and available > 0
+end
+
 -- Serve the line in thought: everybody who stands before `floor` and `arrival` (all, without them), as
 -- long as there are tokens and slots. What comes after may run on the rest only.
 --
@@ -66,19 +74,30 @@ local function serve_line(slots, floor, arrival)
     available = (state.balance or 0) - state.held, slots = slots, served = {}, tokens_ahead = 0,
     calls_ahead = 0,
   }
+  local live = {}
+
+  -- How many calls of a service are in flight, those served in thought included.
+  function line.live_of(name)
+    if not live[name] then
+      live[name] = read_service(name).live
+    end
+    return live[name]
+  end
 
   function line.may_run(cost, call_floor)
-    if line.slots < 1 then
+    if line.slots < 1 or line.is_longer and (cost > 0 or line.slots < math.huge) then
       return false
     end
-    if cost == 0 then
-      return true
-    end
-    if line.available - cost < call_floor or line.available <= 0 then
+    if not fits(line.available, cost, call_floor) then
       return false
     end
     local first = line.first
-    return not first or lumps_until(first.target + cost) <= first.lumps
+    if cost == 0 or not first then
+      return true
+    end
+    -- A full bucket holds no more than its capacity: what passes near that makes it too small.
+    local target = first.target + cost
+    return target <= CAPACITY_MINUTES * state.refill_rate and lumps_until(target) <= first.lumps
   end
 
   local function wait_for_lump(waiting)
@@ -90,13 +109,17 @@ local function serve_line(slots, floor, arrival)
     end
   end
 
-  for _, place in ipairs(redis.call('ZRANGE', LINE, 0, LOOK_AT_MOST - 1)) do
+  local places = redis.call('ZRANGE', LINE, 0, LOOK_AT_MOST - 1)
+  for i = 1, #places do
+    local place = places[i]
     local waiting = read_place(place)
     if floor and (waiting.floor > floor or waiting.floor == floor and waiting.arrival >= arrival) then
-      break
+      return line
     end
-    local is_served = line.may_run(waiting.cost, waiting.floor)
-    local is_first = not is_served and not line.first and waiting.cost > 0
+    -- With as many calls in flight as its service may have, it stands aside.
+    local is_aside = waiting.live_cap > 0 and line.live_of(waiting.service) >= waiting.live_cap
+    local is_served = not is_aside and line.may_run(waiting.cost, waiting.floor)
+    local is_first = not is_aside and not is_served and not line.first and waiting.cost > 0
     if not is_present(waiting) or (is_served or is_first) and has_left(waiting) then
       redis.call('ZREM', LINE, place)
     else
@@ -106,6 +129,7 @@ local function serve_line(slots, floor, arrival)
         line.available = line.available - waiting.cost
         line.slots = line.slots - 1
         line.served[#line.served + 1] = waiting
+        live[waiting.service] = line.live_of(waiting.service) + 1
         if line.first then
           line.first.target = line.first.target + waiting.cost
         end
@@ -114,6 +138,8 @@ local function serve_line(slots, floor, arrival)
       end
     end
   end
+  -- There may be more of them: what is left is for those.
+  line.is_longer = floor ~= nil and #places == LOOK_AT_MOST and line.calls_ahead > 0
   return line
 end
 
