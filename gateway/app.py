@@ -2,9 +2,12 @@
 
 import asyncio
 import gc
+import os
+import socket
+import time
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -12,19 +15,36 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway import __version__, tasks
+from gateway.alert_texts import About
+from gateway.alerts import Alerts
 from gateway.allowances import Allowances
+from gateway.balance import Balance
 from gateway.bodies import Bodies
 from gateway.breaker import Breaker
+from gateway.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
 from gateway.costs import CostTable
 from gateway.credentials import RealKey
+from gateway.dashboard import Dashboard
 from gateway.dispatch import Dispatcher, Limits
 from gateway.doors import guard, open_doors, request_maker
-from gateway.errors import BadSetting
+from gateway.errors import BadSetting, LedgerUnavailable
+from gateway.feed import Feed
 from gateway.gate import Gate, Patience
 from gateway.intake import Intake
-from gateway.ledger import EmbeddedStore, Ledger, Line, RedisStore, Rules, Store
+from gateway.ledger import (
+    Alarms,
+    Chronicle,
+    EmbeddedStore,
+    Ledger,
+    Line,
+    RedisStore,
+    Rules,
+    Store,
+    UsageHistory,
+)
 from gateway.metrics import Metrics
 from gateway.observer import Observer
+from gateway.picture import Setting
 from gateway.proxy import Proxy
 from gateway.quotes import Quotes
 from gateway.reports import Reports
@@ -34,7 +54,9 @@ from gateway.simulator import SimulatorConfig, start_simulator
 from gateway.status import Thresholds
 from gateway.turnstile import calm_accepting, listen, make_turnstile, raise_descriptor_limit
 from gateway.upstream import Slots, Upstream
+from gateway.usage import UsagePage
 from gateway.web import Site, Standing
+from gateway.webhook import Webhook
 
 _log: Any = structlog.get_logger(__name__)
 
@@ -83,6 +105,30 @@ def make_allowances(settings: Settings, costs: CostTable) -> Allowances:
     return Allowances(settings.policies, settings.min_balance_threshold, settings.overdraft)
 
 
+def make_alerts(
+    settings: Settings, ledger: Ledger, observer: Observer, breaker: Breaker, drift: Drift
+) -> Alerts:
+    """Return what posts alerts to the webhook."""
+
+    def read_balance() -> Balance | None:
+        return ledger.latest if observer.knows else None
+
+    floor = settings.min_balance_threshold
+    return Alerts(
+        ledger=ledger,
+        alarms=Alarms(ledger.store, settings.account_name),
+        conditions=(
+            BalanceBelow(Alarm.BELOW_FLOOR, floor, read_balance),
+            BalanceBelow(Alarm.BALANCE_LOW, settings.alert_balance, read_balance),
+            drift,
+            KeepaOutage(lambda: not breaker.is_closed),
+        ),
+        store_outage=StoreOutage(lambda: ledger.store.up),
+        webhook=Webhook(settings.alert_webhook_url.get_secret_value()),
+        about=About(settings.account_name, f"{socket.gethostname()}:{os.getpid()}", floor),
+    )
+
+
 @asynccontextmanager
 async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIterator[Site]:
     """Build everything; at the end wait for what is under way.
@@ -94,21 +140,25 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
     """
     # The built-in simulator takes any key; this one is no secret.
     key = RealKey(settings.keepa_api_key.get_secret_value() or "none")
+    costs = CostTable(settings.endpoint_costs)
+    allowances = make_allowances(settings, costs)
     rules = make_rules(settings)
     metrics = Metrics(
         CollectorRegistry(),
         floor=settings.min_balance_threshold,
         safety_buffer=settings.safety_buffer,
+        alert_balance=settings.alert_balance,
+        balance_max_age_seconds=settings.balance_max_age_seconds,
     )
     store = open_store(settings)
-    ledger = Ledger(store, settings.account_name, rules, metrics)
+    drift = Drift(metrics, time.monotonic)
+    has_webhook = bool(settings.alert_webhook_url.get_secret_value())
+    ledger = Ledger(store, settings.account_name, rules, drift if has_webhook else metrics)
     upstream = Upstream(base_url, key.encoded)
     observer = Observer(
         ledger, upstream, fresh_seconds=rules.fresh_seconds, stale_seconds=rules.stale_seconds
     )
     executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="envelope")
-    costs = CostTable(settings.endpoint_costs)
-    allowances = make_allowances(settings, costs)
     limits = Limits(
         settings.min_balance_threshold,
         settings.upstream_timeout_seconds,
@@ -151,31 +201,55 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
         reports=reports,
         limits=limits,
     )
+    alerts = make_alerts(settings, ledger, observer, breaker, drift) if has_webhook else None
     standing = Standing(
         Thresholds(settings.min_balance_threshold, settings.safety_buffer),
         services=tuple(settings.policies.named()),
         enforces=settings.enforce,
         admin_token=settings.admin_token.get_secret_value(),
     )
+    history = UsageHistory(store, settings.account_name)
+    feed = Feed(
+        ledger,
+        Chronicle(store, settings.account_name),
+        history,
+        reports,
+        Setting(
+            thresholds=standing.thresholds,
+            allowances=allowances,
+            services=standing.services,
+            breaker=breaker,
+            store=store.kind,
+            enforces=settings.enforce,
+            is_simulated=settings.simulated,
+            max_age_seconds=settings.balance_max_age_seconds,
+        ),
+    )
     await store.open()
     try:
         async with _in_background(
+            feed.run(),
             observer.run(),
             line.run(),
             tasks.tend_ledger(ledger, reports, settings.safety_buffer),
+            *([alerts.run()] if alerts else []),
         ):
             yield Site(
                 proxy=proxy,
                 quotes=Quotes(intake, gate, settings.min_balance_threshold),
+                usage=UsagePage(history, time.time),
                 ledger=ledger,
                 line=line,
                 allowances=allowances,
                 observer=observer,
                 breaker=breaker,
                 metrics=metrics,
+                dashboard=Dashboard(feed, standing.admin_token),
                 standing=standing,
             )
             await proxy.finish()
+            with suppress(LedgerUnavailable):
+                await tasks.count_refusals(ledger, reports)
             if not await ledger.delivered(_LAST_WORDS_SECONDS):
                 _log.error("unconfirmed", resolutions=ledger.unconfirmed, hint="their holds expire")
     finally:
@@ -233,6 +307,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         finally:
             listener.close()
             site.line.close()
+            site.dashboard.feed.end()
             # A caller let in just now has yet to say what for; aiohttp neither hears nor closes a
             # connection that is only being made, and would wait for it until its own time-out.
             await asyncio.sleep(_LAST_CALLERS_SECONDS)

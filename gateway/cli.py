@@ -1,4 +1,4 @@
-"""The commands: serve, simulate, check."""
+"""The commands: serve, check, usage, simulate."""
 
 import argparse
 import asyncio
@@ -13,6 +13,7 @@ from gateway.errors import BadSetting
 from gateway.log import set_up_logging
 from gateway.settings import Settings, read_settings
 from gateway.simulator import SimulatorConfig, start_simulator
+from gateway.usage_table import NoAnswer, ask_usage, draw_table, own_url
 
 _BAD_SETTING = 2
 
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", help="read the settings, reach the store and Keepa")
     check.set_defaults(run=_check)
+    _add_usage(commands.add_parser("usage", help="ask a running gateway who used how much"))
     simulate = commands.add_parser("simulate", help="run the built-in Keepa simulator")
     simulate.set_defaults(run=_simulate)
     defaults = SimulatorConfig()
@@ -56,6 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--fault-rate", type=float, default=0.0, help="share of failing calls")
     simulate.add_argument("--seed", type=int, default=defaults.seed, help="of the random faults")
     return parser
+
+
+def _add_usage(usage: argparse.ArgumentParser) -> None:
+    usage.set_defaults(run=_usage)
+    moments = "a date or date-time in UTC, as 2026-11-22 or 2026-11-22T13:00Z"
+    usage.add_argument("--from", metavar="TIME", help=f"{moments}; default: a day before --to")
+    usage.add_argument(
+        "--to", metavar="TIME", help="the same; a date is that whole day; default: now"
+    )
+    usage.add_argument("--by", help="of hour,day,service,endpoint; default service,endpoint")
+    usage.add_argument("--csv", action="store_true", help="print CSV instead of a table")
+    usage.add_argument("--url", help="of the gateway; default: by HOST and PORT, as it reads them")
 
 
 def _serve(_: argparse.Namespace) -> int:
@@ -87,6 +101,21 @@ def _check(_: argparse.Namespace) -> int:
     return 0 if report.good else 1
 
 
+def _usage(options: argparse.Namespace) -> int:
+    settings = _read_settings(for_keepa=False)
+    asked = {name: getattr(options, name) for name in ("from", "to", "by")}
+    asked |= {"format": "csv" if options.csv else "json"}
+    try:
+        url = options.url or own_url(settings.host, settings.port)
+        body = asyncio.run(ask_usage(url, settings.admin_token.get_secret_value(), asked))
+        text = body.decode() if options.csv else draw_table(body)
+    except NoAnswer as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(text, end="" if options.csv else "\n")
+    return 0
+
+
 def _simulate(options: argparse.Namespace) -> int:
     config = SimulatorConfig(
         api_key=options.key,
@@ -109,9 +138,9 @@ async def _run_simulator(config: SimulatorConfig, host: str, port: int) -> None:
     await simulator.close()
 
 
-def _read_settings() -> Settings:
+def _read_settings(*, for_keepa: bool = True) -> Settings:
     # Before anything can log: a library's first line may already carry a key.
     set_up_logging("INFO", "json", ())
-    settings = read_settings()
+    settings = read_settings(for_keepa=for_keepa)
     set_up_logging(settings.log_level, settings.log_format, settings.secrets)
     return settings

@@ -1,31 +1,73 @@
-"""What Prometheus scrapes. Labels come from small closed sets: never an ASIN, a key or a URL."""
+"""What Prometheus scrapes. Labels come from small closed sets: never an ASIN, a key or a URL.
+
+Each family is told of in docs/metrics.md, which a test holds to this file.
+"""
 
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from gateway import __version__
 from gateway.balance import Balance, Events
 
+# A second gauge for each counter, with the time of its first count, would double the page: a
+# restart is seen in the counter itself.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
 _PREFIX = "keepa_gateway"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
-_OF_THE_BALANCE = (
-    "tokens_remaining",
-    "tokens_reserved",
-    "tokens_available",
-    "tokens_capacity",
-    "refill_tokens_per_minute",
-    "balance_age_seconds",
-)
+_WAITS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _TOKENS = (-1000, -100, -10, -1, 0, 1, 2, 5, 10, 20, 50, 100, 500, 1000)
+_LEDGER_GAUGES = {
+    "tokens_remaining": "Balance by the ledger's accounting",
+    "tokens_reserved": "Sum of the live reservations",
+    "tokens_available": "Balance less the live reservations",
+    "tokens_debt": "Balance below zero: what an overdraft has to be paid back",
+    "tokens_capacity": "Most tokens the bucket holds",
+    "refill_tokens_per_minute": "Tokens that surely arrive each minute",
+    "balance_age_seconds": "Age of the newest observation",
+    "waiting_calls": "Calls that wait for tokens or for a request slot, at all gateways",
+}
+_OWN_GAUGES = {
+    "tokens_floor": "Balance that no admitted call crosses",
+    "tokens_safety_buffer": "Balance below which a warning is due",
+    "tokens_alert_balance": "Balance below which an alert is due",
+    "balance_max_age_seconds": "Age at which an observation is due to be refreshed",
+    "store_up": "Whether the ledger's store answers",
+    "breaker_open": "Whether the circuit to Keepa is open: calls are refused because it fails",
+}
 
 
 class Metrics:
-    """The gateway's families. Counters are this replica's and add up; gauges are the ledger's."""
+    """The gateway's families. Counters are this replica's and add up; gauges are the ledger's.
 
-    def __init__(self, registry: CollectorRegistry, *, floor: int, safety_buffer: int) -> None:
+    Args:
+        registry: Where they are registered.
+        floor: In tokens, as the two that follow: what the gauges are held against.
+        safety_buffer: As SAFETY_BUFFER.
+        alert_balance: As ALERT_BALANCE.
+        balance_max_age_seconds: As BALANCE_MAX_AGE_SECONDS.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        floor: int,
+        safety_buffer: int,
+        alert_balance: int = 50,
+        balance_max_age_seconds: float = 60,
+    ) -> None:
         self._registry = registry
         self._requests = self._counter(
             "requests", "Calls by how they ended", ("service", "endpoint", "outcome")
@@ -54,28 +96,26 @@ class Metrics:
         self._store = self._histogram(
             "store_seconds", "Time of one ledger transition", ("script",), _SECONDS
         )
+        self._waited = self._histogram(
+            "waited_seconds",
+            "Time that calls waited for tokens or for a request slot",
+            ("outcome",),
+            _WAITS,
+        )
         self._gauges = {
             name: Gauge(f"{_PREFIX}_{name}", text, registry=registry)
-            for name, text in (
-                ("tokens_remaining", "Balance by the ledger's accounting"),
-                ("tokens_reserved", "Sum of the live reservations"),
-                ("tokens_available", "Balance less the live reservations"),
-                ("tokens_capacity", "Most tokens the bucket holds"),
-                ("refill_tokens_per_minute", "Tokens that surely arrive each minute"),
-                ("balance_age_seconds", "Age of the newest observation"),
-                ("tokens_floor", "Balance that no admitted call crosses"),
-                ("tokens_safety_buffer", "Balance below which a warning is due"),
-                ("store_up", "Whether the ledger's store answers"),
-                ("breaker_open", "Whether calls are refused because Keepa fails"),
-            )
+            for name, text in (_LEDGER_GAUGES | _OWN_GAUGES).items()
         }
-        for name in _OF_THE_BALANCE:
-            # Not 0: an unknown balance is no empty bucket, and no alert may take it for one.
-            self._gauges[name].set(math.nan)
+        self.show(None)
         self._gauges["tokens_floor"].set(floor)
         self._gauges["tokens_safety_buffer"].set(safety_buffer)
+        self._gauges["tokens_alert_balance"].set(alert_balance)
+        self._gauges["balance_max_age_seconds"].set(balance_max_age_seconds)
+        # From 0 on, so that the first count is seen as an increase.
         for direction in ("spent", "back"):
             self._drift.labels(direction)
+        for outcome in ("admitted", "refused"):
+            self._waited.labels(outcome)
         Gauge(
             f"{_PREFIX}_build_info", "The running version", ("version",), registry=registry
         ).labels(__version__).set(1)
@@ -103,8 +143,14 @@ class Metrics:
     ) -> None:
         """Count a call that was forwarded."""
         self._request(service, endpoint, outcome).inc()
-        self._upstream_of(endpoint).observe(upstream_seconds)
+        # A call that found no slot in time was never sent: it tells nothing of Keepa.
+        if upstream_seconds:
+            self._upstream_of(endpoint).observe(upstream_seconds)
         self._added.observe(added_seconds)
+
+    def waited(self, outcome: Literal["admitted", "refused"], seconds: float) -> None:
+        """Count a call that waited for tokens or for a request slot, by how its wait ended."""
+        self._waited.labels(outcome).observe(seconds)
 
     def consumed(self, service: str, endpoint: str, reserved: int, consumed: int) -> None:
         """Count a settled call's tokens."""
@@ -120,6 +166,10 @@ class Metrics:
         self._request(service, endpoint, "refused").inc()
         self._refusal(service, endpoint, reason, "enforced").inc()
 
+    def let_through(self, service: str, endpoint: str, reason: str) -> None:
+        """Count a call that would have been refused if refusals were enforced."""
+        self._refusal(service, endpoint, reason, "shadow").inc()
+
     def replied(self, script: str, seconds: float, events: Events) -> None:
         """Count what a transition noticed."""
         self._store_of(script).observe(seconds)
@@ -130,21 +180,31 @@ class Metrics:
             self._overrun.inc(events.overrun)
             self._expired.inc(events.reaped)
 
-    def show(self, balance: Balance | None) -> None:
-        """Set the ledger's gauges; None: the store does not answer, they keep their last values."""
+    def show(self, balance: Balance | None, waiting: float = math.nan) -> None:
+        """Set the ledger's gauges to what the store tells now; what it does not tell is NaN.
+
+        Neither 0 nor the last value: an unknown balance is no empty bucket, and a replica that lost
+        the store must not hold an old balance against the others' new one.
+
+        Args:
+            balance: None: the store does not answer.
+            waiting: Calls that wait.
+        """
         self._gauges["store_up"].set(balance is not None)
-        if balance is None or not balance.known:
-            return
-        values = (
-            balance.tokens,
-            balance.held,
-            balance.available,
-            balance.capacity,
-            balance.gain,
-            balance.observed_ms_ago / 1000,
-        )
-        for name, value in zip(_OF_THE_BALANCE, values, strict=True):
-            self._gauges[name].set(value)
+        told: dict[str, float] = {}
+        if balance is not None:
+            told = {"tokens_reserved": balance.held, "waiting_calls": waiting}
+        if balance is not None and balance.known:
+            told |= {
+                "tokens_remaining": balance.tokens,
+                "tokens_available": balance.available,
+                "tokens_debt": balance.debt,
+                "tokens_capacity": balance.capacity,
+                "refill_tokens_per_minute": balance.gain,
+                "balance_age_seconds": balance.observed_ms_ago / 1000,
+            }
+        for name in _LEDGER_GAUGES:
+            self._gauges[name].set(told.get(name, math.nan))
 
     def expose(self) -> bytes:
         """Return the text that Prometheus reads."""

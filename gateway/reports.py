@@ -1,8 +1,9 @@
 """What is told of each call when it has ended: one log line, and the counts."""
 
 import time
-from collections import Counter
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -14,6 +15,23 @@ from gateway.log import CallLog
 from gateway.metrics import Metrics
 
 _log: Any = structlog.get_logger(__name__)
+# As many of the latest refusals as a dashboard shows.
+_LATEST_AT_MOST = 50
+
+
+class Refused(NamedTuple):
+    """What is shown of a refusal. Not the refusal itself: its traceback holds the call's body."""
+
+    at: float
+    """Monotonic seconds."""
+    service: str
+    endpoint: str
+    reason: str
+    required: int
+    """Tokens, as the deficit; None: the call may never be made like this."""
+    deficit: int | None
+    is_enforced: bool
+    """False: in shadow mode, where the call went through."""
 
 
 class Reports:
@@ -22,7 +40,8 @@ class Reports:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._log = CallLog()
-        self._uncounted: Counter[tuple[str, str]] = Counter()
+        self._uncounted: Counter[tuple[str, str, str]] = Counter()
+        self._latest: deque[Refused] = deque(maxlen=_LATEST_AT_MOST)
 
     def forwarded(self, carriage: Carriage, began_at: float) -> None:
         """Tell of a call that was admitted."""
@@ -32,6 +51,8 @@ class Reports:
         added_seconds = time.monotonic() - began_at - upstream_seconds - waited_seconds
         added_seconds = max(0.0, added_seconds)
         hold = carriage.hold
+        if waited_seconds:
+            self._metrics.waited("admitted", waited_seconds)
         self._metrics.called(
             hold.service,
             hold.endpoint,
@@ -67,16 +88,20 @@ class Reports:
 
     def refused(self, facts: Facts, refusal: Refusal, began_at: float) -> None:
         """Tell of a call that never got as far as a hold."""
+        if facts.waited_seconds:
+            self._metrics.waited("refused", facts.waited_seconds)
         self._metrics.refused(facts.service, facts.endpoint, refusal.reason)
+        self._note(facts, refusal, is_enforced=True)
         if refusal.is_policy:
-            self._uncounted[facts.service, refusal.reason] += 1
+            self._uncounted[facts.service, facts.endpoint, refusal.reason] += 1
         self._tell_own(facts, began_at, "refused", refusal.reason, refusal.status)
 
     def let_through(self, facts: Facts, refusal: Refusal) -> None:
         """Tell of a call that would have been refused if refusals were enforced."""
         self._metrics.let_through(facts.service, facts.endpoint, refusal.reason)
+        self._note(facts, refusal, is_enforced=False)
         if refusal.is_policy:
-            self._uncounted[facts.service, refusal.reason] += 1
+            self._uncounted[facts.service, facts.endpoint, refusal.reason] += 1
         _log.info(
             "would_refuse",
             service=facts.service,
@@ -86,11 +111,34 @@ class Reports:
             request_id=facts.request_id,
         )
 
-    def take_refusals(self) -> Counter[tuple[str, str]]:
-        """Return, once, the refusals by service and reason that the ledger has not counted."""
+    def take_refusals(self) -> Counter[tuple[str, str, str]]:
+        """Return, once, what the ledger has not counted: service, endpoint, reason to calls."""
         counts = self._uncounted.copy()
         self._uncounted.clear()
         return counts
+
+    def put_back(self, refusals: Mapping[tuple[str, str, str], int]) -> None:
+        """Keep what the ledger could not count after all, for a later time."""
+        self._uncounted.update(refusals)
+
+    def take_latest(self) -> list[Refused]:
+        """Return, once, the latest refusals, oldest first; of more than fifty the newest."""
+        latest = list(self._latest)
+        self._latest.clear()
+        return latest
+
+    def _note(self, facts: Facts, refusal: Refusal, *, is_enforced: bool) -> None:
+        self._latest.append(
+            Refused(
+                time.monotonic(),
+                facts.service,
+                facts.endpoint,
+                refusal.reason,
+                facts.required_tokens,
+                refusal.deficit(facts),
+                is_enforced,
+            )
+        )
 
     def _tell_own(
         self, facts: Facts, began_at: float, outcome: str, reason: str | None, status: int

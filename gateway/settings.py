@@ -25,6 +25,10 @@ SIMULATOR = "simulator"
 # No call of Keepa's comes near; a larger number is a slip of the finger.
 _DEAREST = 1_000_000
 _ENDPOINT = re.compile(r"[a-z0-9_-]{1,40}")
+_SECRET = {"keepa_api_key", "redis_url", "service_keys", "admin_token", "alert_webhook_url"}
+# What stands behind the host of a webhook's URL is what makes it a secret; a word of the language
+# as short as this is none, and would be masked in every line.
+_SHORTEST_SECRET = 12
 
 
 def _refuse(allowed: str) -> PydanticCustomError:
@@ -70,6 +74,12 @@ class Settings(BaseSettings):
     )
     safety_buffer: int = Field(
         20, ge=-1_000_000, le=1_000_000_000, description="below it: a warning in log and metrics"
+    )
+    alert_balance: int = Field(
+        50,
+        ge=-1_000_000,
+        le=1_000_000_000,
+        description="below it: the alert (at the webhook, where there is one)",
     )
     endpoint_costs: Annotated[Mapping[str, int], NoDecode] = Field(
         default_factory=dict,
@@ -133,13 +143,19 @@ class Settings(BaseSettings):
         description="`never`, or `when_full`: a call dearer than the bucket may run, alone, "
         "from a full one",
     )
+    alert_webhook_url: SecretStr = Field(
+        SecretStr(""),
+        description="http(s) URL that alerts are posted to as JSON, a secret; empty: none are",
+    )
     account: str = Field("", description="names the ledger in Redis; empty: a digest of the key")
     allow_anonymous: bool = Field(
         default=False,
         description="without `SERVICE_KEYS`, a `HOST` other than loopback is refused unless true",
     )
     admin_token: SecretStr = Field(
-        SecretStr(""), description="when set, the bearer token for `/status` and `/metrics`"
+        SecretStr(""),
+        description="when set, the bearer token for `/status`, `/dashboard`, `/usage` and "
+        "`/metrics`",
     )
     default_wait_seconds: float = Field(
         0,
@@ -189,6 +205,21 @@ class Settings(BaseSettings):
                 read_redis_url(text)
             except BadRedisUrl as error:
                 raise _refuse(str(error)) from None
+        return value
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _check_webhook_url(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        allowed = "an http(s) URL, percent-encoded, as https://alerts.example/hook"
+        try:
+            url = urlsplit(text)
+            _ = url.port
+        except ValueError:
+            raise _refuse(allowed) from None
+        is_good = url.scheme in {"http", "https"} and url.hostname and not url.fragment
+        if text and not (is_good and re.fullmatch(r"[!-~]+", text)):
+            raise _refuse(allowed)
         return value
 
     @field_validator("endpoint_costs", mode="before")
@@ -302,19 +333,25 @@ class Settings(BaseSettings):
             self.keepa_api_key.get_secret_value(),
             self.admin_token.get_secret_value(),
             *(read_redis_url(redis_url).secrets if redis_url else ()),
+            *_secrets_of(self.alert_webhook_url.get_secret_value()),
             *chain.from_iterable(self.service_secrets.values()),
         ]
         return tuple(text for text in texts if text)
 
 
-def read_settings(env_file: Path | None = Path(".env")) -> Settings:
+def read_settings(env_file: Path | None = Path(".env"), *, for_keepa: bool = True) -> Settings:
     """Read environment and `.env` file.
+
+    Args:
+        env_file: Empty or missing: the environment alone.
+        for_keepa: Whether Keepa is to be called; else its key may be missing.
 
     Raises:
         BadSetting: One line: the variable, its value (secrets masked) and what is allowed.
     """
+    upstream: dict[str, Any] = {} if for_keepa else {"keepa_base_url": SIMULATOR}
     try:
-        return Settings(_env_file=env_file)
+        return Settings(_env_file=env_file, **upstream)
     except ValidationError as error:
         raise BadSetting(_describe(error)) from None
     except UnicodeDecodeError:
@@ -333,9 +370,20 @@ def _describe(error: ValidationError) -> str:
 def _mask(field: str, value: object) -> str:
     """The bad value as the operator wrote it, unless it is a secret or may hold one."""
     text = str(value)
-    if field in {"keepa_api_key", "redis_url", "service_keys", "admin_token"} or "@" in text:
+    if field in _SECRET or "@" in text:
         return "***"
     return "".join(char if char.isprintable() else "?" for char in text[:80])
+
+
+def _secrets_of(webhook_url: str) -> tuple[str, ...]:
+    """Return what may not be printed of a webhook's URL: all of it, its path, its password."""
+    url = urlsplit(webhook_url)
+    path = webhook_url[webhook_url.find(url.netloc) + len(url.netloc) :]
+    return (
+        webhook_url,
+        path if len(path) >= _SHORTEST_SECRET else "",
+        url.password or "",
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, ReplyLost
 from gateway.reports import Reports
 
 _log: Any = structlog.get_logger(__name__)
@@ -23,8 +23,7 @@ async def tend_ledger(ledger: Ledger, reports: Reports, safety_buffer: int) -> N
         await asyncio.sleep(_TICK_SECONDS)
         try:
             await ledger.keep()
-            if refusals := reports.take_refusals():
-                await ledger.count_refusals(refusals)
+            await count_refusals(ledger, reports)
         except LedgerUnavailable:
             continue
         ledger.deliver()
@@ -39,3 +38,18 @@ async def tend_ledger(ledger: Ledger, reports: Reports, safety_buffer: int) -> N
                 reserved=balance.held,
                 safety_buffer=safety_buffer,
             )
+
+
+async def count_refusals(ledger: Ledger, reports: Reports) -> None:
+    """Have the ledger count the refusals that it was not asked about; raises LedgerUnavailable."""
+    refusals = reports.take_refusals()
+    if not refusals:
+        return
+    try:
+        await ledger.count_refusals(refusals)
+    except ReplyLost:
+        # Perhaps counted: rather one tick's too few than the same twice.
+        raise
+    except LedgerUnavailable:
+        reports.put_back(refusals)
+        raise

@@ -1,5 +1,6 @@
 """The gateway's own paths; every other one is a call for Keepa."""
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from gateway import __version__
 from gateway.allowances import Allowances
 from gateway.answers import refuse
 from gateway.breaker import Breaker
+from gateway.dashboard import Dashboard
 from gateway.errors import LedgerUnavailable, Refusal, Unauthorized
 from gateway.facts import Facts
 from gateway.headers import credentials_of, request_id
@@ -21,6 +23,7 @@ from gateway.proxy import Proxy
 from gateway.quotes import Quotes
 from gateway.reply import Reply
 from gateway.status import Thresholds, describe_services, describe_tokens
+from gateway.usage import UsagePage
 
 _JSON = "application/json"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -50,18 +53,22 @@ class Site:
         *,
         proxy: Proxy,
         quotes: Quotes,
+        usage: UsagePage,
         ledger: Ledger,
         line: Line,
         allowances: Allowances,
         observer: Observer,
         breaker: Breaker,
         metrics: Metrics,
+        dashboard: Dashboard,
         standing: Standing,
     ) -> None:
         self.standing = standing
         self.line = line
+        self.dashboard = dashboard
         self._proxy = proxy
         self._quotes = quotes
+        self._usage = usage
         self._ledger = ledger
         self._allowances = allowances
         self._observer = observer
@@ -72,14 +79,18 @@ class Site:
             "/readyz": self.tell_readiness,
             "/status": self.tell_status,
             "/metrics": self.tell_metrics,
+            "/usage": self.tell_usage,
             "/quote": self._quotes.answer,
+            **dashboard.paths,
         }
+        # Of these paths, their own handlers know what other methods mean.
+        self._any_method = frozenset({"/quote", *dashboard.paths})
 
     def answer(self, request: web.BaseRequest) -> Awaitable[Reply]:
         """Answer one request."""
         path = request.raw_path.partition("?")[0]
         own = self._own.get(path)
-        if own is None or (request.method not in {"GET", "HEAD"} and path != "/quote"):
+        if own is None or (request.method not in {"GET", "HEAD"} and path not in self._any_method):
             return self._proxy.handle(request)
         return own(request)
 
@@ -121,6 +132,14 @@ class Site:
             }
         )
 
+    async def tell_usage(self, request: web.BaseRequest) -> Reply:
+        """Who used what in the last weeks."""
+        try:
+            self._check_admin(request)
+            return await self._usage.answer(request)
+        except Refusal as refusal:
+            return refuse(request, refusal, Facts(request_id(request.headers)))
+
     async def tell_metrics(self, request: web.BaseRequest) -> Reply:
         """What Prometheus scrapes; the ledger's gauges are read from the store now."""
         try:
@@ -128,10 +147,14 @@ class Site:
         except Refusal as refusal:
             return refuse(request, refusal, Facts(request_id(request.headers)))
         try:
-            self._metrics.show((await self._ledger.look()).balance)
+            look = await self._ledger.look()
+            waiting = sum(usage.waiting for usage in look.services.values())
+            self._metrics.show(look.balance, waiting)
         except LedgerUnavailable:
             self._metrics.show(None)
-        return Reply(200, {"Content-Type": _METRICS}, self._metrics.expose())
+        # In a thread: of many services the page takes a tenth of a second to write.
+        page = await asyncio.to_thread(self._metrics.expose)
+        return Reply(200, {"Content-Type": _METRICS}, page)
 
     def _check_admin(self, request: web.BaseRequest) -> None:
         token = self.standing.admin_token.encode()

@@ -1,11 +1,14 @@
 """The account's tokens, in Redis, changed only by atomic scripts."""
 
+from gateway.ledger.alarms import Agreement, Alarms, Sighting
 from gateway.ledger.embedded import EmbeddedStore
+from gateway.ledger.feed import Chronicle, Sample, Told
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.line import Line
 from gateway.ledger.redis_store import RedisStore
 from gateway.ledger.replies import Code, Reply
-from gateway.ledger.store import Store
+from gateway.ledger.store import ReplyLost, Store
+from gateway.ledger.usage import DAYS_KEPT, Item, UsageHistory
 from gateway.ledger.values import (
     Admission,
     Hold,
@@ -21,10 +24,15 @@ from gateway.ledger.values import (
 )
 
 __all__ = [
+    "DAYS_KEPT",
     "Admission",
+    "Agreement",
+    "Alarms",
+    "Chronicle",
     "Code",
     "EmbeddedStore",
     "Hold",
+    "Item",
     "Ledger",
     "Line",
     "Listener",
@@ -33,10 +41,15 @@ __all__ = [
     "Purpose",
     "RedisStore",
     "Reply",
+    "ReplyLost",
     "Rules",
+    "Sample",
     "Served",
+    "Sighting",
     "Store",
     "Terms",
+    "Told",
     "Turn",
     "Usage",
+    "UsageHistory",
 ]

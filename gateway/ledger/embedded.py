@@ -1,6 +1,7 @@
 """The embedded store: the same Lua, without a Redis server."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -15,6 +16,8 @@ from gateway.ledger.store import Arguments
 
 _log = structlog.get_logger(__name__)
 
+_SWEEP_SECONDS = 3_600
+
 
 class EmbeddedStore:
     """The same Lua inside this process, for one gateway without a Redis server. Nothing is kept."""
@@ -28,6 +31,7 @@ class EmbeddedStore:
         # One connection, in order: redis-py's default pool refuses above 100 calls at once.
         self._client = FakeAsyncRedis(single_connection_client=True)
         self._run_id = f"embedded-{uuid.uuid4().hex}"
+        self._swept_at = time.monotonic()
         self.on_connect: Callable[[], None] = lambda: None
 
     async def open(self) -> None:
@@ -54,4 +58,8 @@ class EmbeddedStore:
         except RedisError as error:
             _log.error("script_refused", script=script.name, error=str(error)[:200])
             raise LedgerUnavailable from error
+        if time.monotonic() - self._swept_at > _SWEEP_SECONDS:
+            self._swept_at = time.monotonic()
+            # fakeredis lets go of what has expired only when it counts its keys.
+            await self._client.dbsize()
         return cast("list[Any]", reply)

@@ -18,9 +18,10 @@ from gateway.balance import UNKNOWN, Balance
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import scripts
 from gateway.ledger.replies import Code, Reply, read_look, read_reply
-from gateway.ledger.scripts import Script, name_keys
+from gateway.ledger.scripts import Script
 from gateway.ledger.store import Arguments, ReplyLost, Store
 from gateway.ledger.unconfirmed import Unconfirmed
+from gateway.ledger.usage import HourKeys
 from gateway.ledger.values import (
     Admission,
     Hold,
@@ -47,7 +48,7 @@ class Ledger:
     def __init__(self, store: Store, account: str, rules: Rules, listener: Listener) -> None:
         self.store = store
         self.latest: Balance = UNKNOWN
-        self._keys = name_keys(account)
+        self._hour_keys = HourKeys(account)
         self._name = secrets.token_hex(6)
         self._rules = rules
         self._listener = listener
@@ -159,15 +160,20 @@ class Ledger:
             reply.balance.lump_in_ms,
         )
 
-    async def count_refusals(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """Add to the services' refusals (service and reason to calls); raises LedgerUnavailable."""
+    async def count_refusals(self, counts: Mapping[tuple[str, str, str], int]) -> None:
+        """Add to what was refused: service, endpoint and reason to calls.
+
+        Raises:
+            LedgerUnavailable: Nothing was added; ReplyLost: it may have been.
+        """
         flat = [part for names, calls in counts.items() for part in (*names, calls)]
         await self._run(scripts.COUNT, lambda: (len(counts), *flat))
 
     def settle(self, hold: Hold, consumed: int, observation: Observation | None = None) -> None:
         """The call consumed that much: delivered in the background, surely and once."""
         head = (
-            hold.id, consumed, hold.tokens, hold.service, hold.epoch, hold.consumed_then,
+            hold.id, consumed, hold.tokens, hold.service, hold.endpoint, hold.epoch,
+            hold.consumed_then,
         )  # fmt: skip
 
         def arguments() -> Sequence[str | int]:
@@ -257,6 +263,10 @@ class Ledger:
         except TimeoutError:
             return False
         return True
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        return self._hour_keys.now()
 
     @property
     def unconfirmed(self) -> int:

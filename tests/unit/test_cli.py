@@ -7,7 +7,7 @@ from gateway.cli import main
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["serve", "--port=1"], ["simulate", "--tokens=x"]]
+    "arguments", [[], ["dance"], ["serve", "--port=1"], ["simulate", "--tokens=x"], ["usage", "x"]]
 )
 def test_wrong_arguments_are_a_usage_error(arguments, capsys):
     """Wrong arguments: exit code 2 and how to use it."""
@@ -17,7 +17,9 @@ def test_wrong_arguments_are_a_usage_error(arguments, capsys):
     assert "usage: keepa-gateway" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["simulate", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["serve", "--help"], ["simulate", "--help"], ["usage", "--help"]]
+)
 def test_help_is_there(arguments, capsys):
     """Each command explains itself."""
     with pytest.raises(SystemExit) as ended:

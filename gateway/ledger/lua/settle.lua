@@ -2,16 +2,17 @@
 -- weigh its observation if it brought one.
 --
 -- ARGV[3] id                        ARGV[4] tokens consumed        ARGV[5] tokens reserved
--- ARGV[6] service                   ARGV[7] epoch of its reserve   ARGV[8] C at its reserve
--- ARGV[9] 1: an observation follows, 0: none
--- ARGV[10] tokensLeft               ARGV[11] refillIn, ms          ARGV[12] refillRate
--- ARGV[13] flow, millionths         ARGV[14] us since the answer's headers came
+-- ARGV[6] service                   ARGV[7] endpoint
+-- ARGV[8] epoch of its reserve, 0: none, no store was there        ARGV[9] C at its reserve
+-- ARGV[10] 1: an observation follows, 0: none
+-- ARGV[11] tokensLeft               ARGV[12] refillIn, ms          ARGV[13] refillRate
+-- ARGV[14] flow, millionths         ARGV[15] us since the answer's headers came
 -- Returns the shared reply: DONE, or RESOLVED where the id was resolved before (nothing is charged twice).
 
-local id, service = ARGV[3], ARGV[6]
+local id, service, endpoint = ARGV[3], ARGV[6], ARGV[7]
 local consumed, reserved = argument(4), argument(5)
-local epoch, consumed_then = argument(7), argument(8)
-local observation = argument(9) == 1 and read_observation(10)
+local epoch, consumed_then = argument(8), argument(9)
+local observation = argument(10) == 1 and read_observation(11)
 
 begin()
 
@@ -28,6 +29,8 @@ if not resolved then
     tallies.used = tallies.used + consumed
     count_in_windows(tallies, NOW, consumed)
     write_service(service, tallies)
+    count_usage(service, endpoint, 'tokens', consumed)
+    count_usage(service, endpoint, 'calls', epoch == 0 and 1 or 0)
   end
   if not same_epoch then
     mark(id)

@@ -8,6 +8,8 @@
 --                   read_service; "<service>|<reason>" -> calls refused
 -- KEYS[6] line      zset: places of waiting calls, see waiting.lua
 -- KEYS[7] gateways  zset: name -> when it last asked for its waiting calls, microseconds
+-- KEYS[8] usage     hash of one clock hour: "<service>|<endpoint>|<tokens, calls or refusals>" -> how
+--                   many; "||lost" -> tokens lost to a full bucket
 -- ARGV[1] run id of the Redis server that this connection talks to
 -- ARGV[2] learning time, microseconds: how long a new epoch admits nothing
 -- ARGV[3] and on: the transition's own
@@ -18,7 +20,7 @@
 -- holds, reaped tokens, overrun, then the transition's own}.
 
 local LEDGER, HOLDS, EXPIRIES, STARTS, SERVICES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local LINE, GATEWAYS = KEYS[6], KEYS[7]
+local LINE, GATEWAYS, USAGE = KEYS[6], KEYS[7], KEYS[8]
 local RUN_ID, LEARNING = ARGV[1], tonumber(ARGV[2])
 
 -- Codes of the first element of a reply; the same as Code in replies.py.
@@ -32,6 +34,11 @@ local CAPACITY_MINUTES = 60
 local MARKER_LIFE = 600 * MICRO
 -- At most so many holds are reaped by one script, so that none blocks Redis for long.
 local REAP_AT_MOST = 500
+-- 35 days are kept, and the one that an hour of them began in.
+local USAGE_SECONDS = 36 * 86400
+-- 52 services at 14 endpoints have no more. What is new to an hour that is so full counts as of the
+-- service `other`: names come from callers, and what they can fill is bounded.
+local USAGE_FIELDS = 2200
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -48,6 +55,23 @@ end
 
 local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) * MICRO + tonumber(clock[2])
+
+-- Count in the hour's usage, where there is anything to count.
+local function count_usage(service, endpoint, what, count)
+  if count == 0 then
+    return
+  end
+  local field = service .. '|' .. endpoint .. '|' .. what
+  -- A field that was there holds more than it was given now.
+  if redis.call('HINCRBY', USAGE, field, count) ~= count then
+    return
+  end
+  redis.call('EXPIRE', USAGE, USAGE_SECONDS)
+  if service ~= '' and redis.call('HLEN', USAGE) > USAGE_FIELDS then
+    redis.call('HDEL', USAGE, field)
+    redis.call('HINCRBY', USAGE, 'other|' .. endpoint .. '|' .. what, count)
+  end
+end
 
 -- The ledger hash. balance is T, consumed C, consumed_since_lump S of the accounting rule. withheld is
 -- what the last lump may have brought beyond T, see fall_lumps. balance, lump_at and observed_at are
@@ -101,13 +125,14 @@ local function read_hold(id)
   if not record then
     return nil
   end
-  local cost, start, expiry, epoch, service = string.match(record, '^(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|')
+  local cost, start, expiry, epoch, service, endpoint = string.match(
+    record, '^(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(.*)$')
   if not cost then
     return { marker = true }
   end
   return {
     cost = tonumber(cost), start = tonumber(start), expiry = tonumber(expiry),
-    epoch = tonumber(epoch), service = service,
+    epoch = tonumber(epoch), service = service, endpoint = endpoint,
   }
 end
 
@@ -167,6 +192,10 @@ local function write_hold(id, cost, start, expiry, epoch, name, endpoint)
   service.held, service.live = service.held + cost, service.live + 1
   count_in_windows(service, start, cost)
   write_service(name, service)
+  -- One that comes back was counted in its own epoch, unless no store was there to do it.
+  if epoch == state.epoch or epoch == 0 then
+    count_usage(name, endpoint, 'calls', 1)
+  end
 end
 
 -- Remember that an id is resolved, where its absence alone could not say so: a late or resent
@@ -189,6 +218,7 @@ local function drop_hold(id, hold, consumed)
   service.live = math.max(0, service.live - 1)
   count_in_windows(service, hold.start, consumed - hold.cost)
   write_service(hold.service, service)
+  count_usage(hold.service, hold.endpoint, 'tokens', consumed)
 end
 
 -- What each lump surely brings. Keepa rounds; rounding down can only be too careful.
@@ -259,7 +289,9 @@ local function fall_lumps()
   local hoped = state.balance + state.withheld
   local ideal = after_lumps(hoped, due, gain, capacity)
   local after = after_lumps(after_next_lump(), due - 1, gain, capacity)
-  events.lost = events.lost + math.max(0, due * gain - (ideal - hoped))
+  local lost = math.max(0, due * gain - (ideal - hoped))
+  events.lost = events.lost + lost
+  count_usage('', '', 'lost', lost)
   state.withheld = math.max(0, ideal - after)
   state.balance = after
   state.consumed_since_lump = 0

@@ -1,0 +1,80 @@
+"""Who may see the dashboard: the bearer of ADMIN_TOKEN, or of a cookie that was given for it."""
+
+import hashlib
+import hmac
+import math
+import secrets
+import time
+from http.cookies import CookieError, SimpleCookie
+
+from aiohttp import web
+
+from gateway.headers import credentials_of
+
+_COOKIE = "keepa_gateway_session"
+_SESSION_SECONDS = 12 * 3600
+_PURPOSE = b"keepa-gateway dashboard session 1"
+
+
+class Sessions:
+    """Gives and knows cookies. They are not kept: whoever has the token can check them.
+
+    A cookie is `<end, seconds>.<random>.<HMAC-SHA256 of both>`, with a key made of the token: all
+    replicas take it, it tells nothing of the token, and with another token it is worth nothing.
+
+    Args:
+        token: ADMIN_TOKEN; empty: everybody may see the dashboard.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode("utf-8", "surrogateescape")
+        self._key = hmac.digest(self._token, _PURPOSE, hashlib.sha256)
+
+    @property
+    def are_needed(self) -> bool:
+        """Whether anybody has to log in."""
+        return bool(self._token)
+
+    def knows(self, token: bytes) -> bool:
+        """Say, in a time that tells nothing, whether this is the token."""
+        return hmac.compare_digest(token, self._token)
+
+    def end_of(self, request: web.BaseRequest) -> float | None:
+        """Return until when the caller may look, seconds since 1970; None: not at all."""
+        if not self._token:
+            return math.inf
+        for credential in credentials_of(request.headers):
+            if self.knows(credential.encode("utf-8", "surrogateescape")):
+                return math.inf
+        try:
+            cookies = SimpleCookie(request.headers.get("Cookie", ""))
+        except CookieError:
+            return None
+        cookie = cookies.get(_COOKIE)
+        return self._end_of_cookie(cookie.value) if cookie else None
+
+    def begin(self, *, is_secure: bool) -> str:
+        """Return the Set-Cookie that begins a session."""
+        said = f"{int(time.time()) + _SESSION_SECONDS}.{secrets.token_urlsafe(12)}"
+        return _set_cookie(f"{said}.{self._sign(said)}", _SESSION_SECONDS, is_secure=is_secure)
+
+    def finish(self, *, is_secure: bool) -> str:
+        """Return the Set-Cookie that ends a session in this browser."""
+        return _set_cookie("", 0, is_secure=is_secure)
+
+    def _end_of_cookie(self, value: str) -> float | None:
+        said, _, signature = value.rpartition(".")
+        expected = self._sign(said).encode()
+        if not hmac.compare_digest(signature.encode("utf-8", "surrogateescape"), expected):
+            return None
+        end = int(said.partition(".")[0])
+        return end if end > time.time() else None
+
+    def _sign(self, said: str) -> str:
+        text = said.encode("utf-8", "surrogateescape")
+        return hmac.new(self._key, text, hashlib.sha256).hexdigest()
+
+
+def _set_cookie(value: str, seconds: int, *, is_secure: bool) -> str:
+    cookie = f"{_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
+    return f"{cookie}; Secure" if is_secure else cookie

@@ -1,0 +1,74 @@
+-- Agree on an alarm: what was told of it, and who is to tell when it has begun or ended.
+--
+-- KEYS[1] alarms  hash: name -> "told|since|last on|tokens|claimed until|claimant"; told is 1 or 0,
+--                 moments are microseconds, 0: none
+-- ARGV[3] the alarm's name
+-- ARGV[4] us since the caller last saw it on; -1: never; -2: it cannot say, the alarm stays as told
+-- ARGV[5] us that it stays on after anyone last saw it on
+-- ARGV[6] what the caller last heard was told, 1 or 0: so it is where the store was emptied
+-- ARGV[7] tokens to add to the alarm's
+-- ARGV[8] the caller's name        ARGV[9] us that a claim lasts
+-- Returns {told, what the caller is to post: 1, 0, or -1: nothing, us until asking again may tell
+-- another thing (0: nothing is under way), since, now, tokens}, moments as text.
+-- Asked again, the claimant keeps its claim. A claim that is not confirmed in time (told.lua) is open
+-- to the next who asks: a gateway that dies before it has posted is replaced.
+
+local ALARMS = KEYS[1]
+local name, caller = ARGV[3], ARGV[8]
+
+local function argument(index)
+  local number = tonumber(ARGV[index])
+  if number == nil or number ~= math.floor(number) then
+    error('BADARG argument ' .. index .. ' is no whole number')
+  end
+  return number
+end
+
+local seen, quiet, believed = argument(4), argument(5), argument(6)
+local added, lease = argument(7), argument(9)
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+
+local record = redis.call('HGET', ALARMS, name)
+local told, since, last_on, tokens, until_, claimant = string.match(
+  record or '', '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+told, since, last_on = tonumber(told or believed), tonumber(since or 0), tonumber(last_on or 0)
+tokens, until_, claimant = tonumber(tokens or 0), tonumber(until_ or 0), claimant or ''
+if not record and told == 1 then
+  since, last_on = now, now
+end
+
+if seen >= 0 then
+  last_on = math.max(last_on, now - seen)
+end
+-- A clock that was set back must not keep it on.
+last_on = math.min(last_on, now)
+local wanted = told
+if seen ~= -2 then
+  wanted = (seen == 0 or now - last_on < quiet) and 1 or 0
+end
+tokens = tokens + added
+if wanted == 1 and since == 0 then
+  since = now
+elseif wanted == 0 and told == 0 and until_ <= now then
+  since, tokens = 0, 0
+end
+
+local post, wait = -1, 0
+if wanted ~= told then
+  if until_ <= now or claimant == caller then
+    post, until_, claimant = wanted, now + lease, caller
+  else
+    wait = until_ - now
+  end
+elseif wanted == 1 and seen < 0 and quiet > 0 then
+  wait = math.max(0, last_on + quiet - now)
+end
+
+local changed = string.format(
+  '%.0f|%.0f|%.0f|%.0f|%.0f|%s', told, since, last_on, tokens, until_, claimant)
+if changed ~= record then
+  redis.call('HSET', ALARMS, name, changed)
+end
+return { told, post, wait, string.format('%.0f', since), string.format('%.0f', now), tokens }

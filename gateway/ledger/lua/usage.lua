@@ -1,0 +1,10 @@
+-- Read the usage of some hours. It stands alone: nothing is changed, so nothing has to be due first.
+--
+-- KEYS[1] and on: the hours' hashes, see KEYS[8] in shared.lua
+-- Returns for each a flat list of its fields and numbers, empty where nothing was counted.
+
+local hours = {}
+for i, key in ipairs(KEYS) do
+  hours[i] = redis.call('HGETALL', key)
+end
+return hours

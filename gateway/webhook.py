@@ -1,0 +1,88 @@
+"""Posts alerts to the operator's webhook. Its URL is a secret: no log line or error has it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Self
+
+import aiohttp
+import orjson
+import structlog
+from yarl import URL
+
+_log: Any = structlog.get_logger(__name__)
+
+_POST_SECONDS = 5.0
+# Between attempts; then it is given up for now.
+_BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
+# Of a 4xx these may pass by themselves; any other says that the same post will fail again.
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+class Webhook:
+    """Where alerts are posted, within an `async with`.
+
+    Args:
+        url: http(s), written as it is.
+        backoff_seconds: Between attempts, of which there is one more.
+        post_seconds: What one attempt may take.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        backoff_seconds: Sequence[float] = _BACKOFF_SECONDS,
+        post_seconds: float = _POST_SECONDS,
+    ) -> None:
+        self._url = URL(url, encoded=True)
+        self._backoff_seconds = backoff_seconds
+        self._timeout = aiohttp.ClientTimeout(total=post_seconds)
+
+    async def __aenter__(self) -> Self:
+        # Alerts are rare: no connection is kept, no cookie, and no proxy is taken from outside.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def post(self, event: Mapping[str, object]) -> bool:
+        """Post one event, again where that may help; say whether it arrived (a 2xx)."""
+        for attempt, pause in enumerate((*self._backoff_seconds, None), 1):
+            problem = await self._try(event)
+            facts = {"name": event["name"], "state": event["state"], "attempt": attempt}
+            if problem is None:
+                _log.info("alert_posted", **facts)
+                return True
+            if pause is None or (isinstance(problem, int) and not _may_pass(problem)):
+                _log.error("alert_given_up", **facts, problem=problem)
+                break
+            _log.warning("alert_not_posted", **facts, problem=problem, again_in_seconds=pause)
+            await asyncio.sleep(pause)
+        return False
+
+    async def _try(self, event: Mapping[str, object]) -> int | str | None:
+        """Return what went wrong, in one word or a status; None: it arrived."""
+        try:
+            async with self._session.post(
+                self._url,
+                data=orjson.dumps(event),
+                headers={"Content-Type": "application/json"},
+                # The URL is for that one server; another one may be anybody's.
+                allow_redirects=False,
+            ) as response:
+                status = response.status
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
+            # The class is all that may be told: texts of these have the URL.
+            return type(error).__name__
+        return None if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES else status
+
+
+def _may_pass(status: int) -> bool:
+    """Say whether the same post may succeed soon."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING

@@ -1,0 +1,195 @@
+"""Alerts of several gateways on one Redis: one post for each event, whoever dies."""
+
+import asyncio
+import time
+
+import pytest
+from support.processes import KEY
+from support.waiting import until
+from support.webhook_receiver import SECRET_PATH, receiving
+from support.wire import ask
+
+pytestmark = pytest.mark.e2e
+
+PRODUCT = "/product?domain=1&asin=B000000001"
+
+
+@pytest.fixture
+async def receiver():
+    async with receiving() as receiver:
+        yield receiver
+
+
+async def spend(simulator, tokens):
+    """Draw tokens as a consumer whom nobody sees."""
+    await steer(simulator, "/sim/spend", tokens)
+
+
+async def refill(simulator, tokens):
+    """Have so many tokens from now on."""
+    await steer(simulator, "/sim/reset", tokens)
+
+
+async def steer(simulator, path, tokens):
+    answer = await ask(simulator.url, path, method="POST", body=b'{"tokens": %d}' % tokens)
+    assert answer.status == 200
+
+
+def serve_two(machines, simulator, redis, receiver, **settings):
+    chosen = {
+        "keepa_base_url": simulator.url, "redis_url": redis.url, "drain_seconds": 0,
+        "alert_webhook_url": receiver.url, "balance_max_age_seconds": 1, "log_level": "DEBUG",
+    }  # fmt: skip
+    return [machines.serve(**chosen, **settings) for _ in range(2)]
+
+
+def by_process(gateways, event):
+    """Return the gateway that posted this event, and the others."""
+    pid = int(event["gateway"].rpartition(":")[2])
+    poster = next(gateway for gateway in gateways if gateway.process.pid == pid)
+    return poster, [gateway for gateway in gateways if gateway is not poster]
+
+
+async def quiet(receiver, gateways, seconds=3.5):
+    """Give every gateway a few turns in which it could post once more."""
+    asked = [await gateway.metrics() for gateway in gateways]
+    assert len(asked) == len(gateways)
+    count = len(receiver.events)
+    await asyncio.sleep(seconds)
+    assert len(receiver.events) == count, receiver.events
+
+
+async def test_each_event_is_posted_once(machines, redis, receiver, figures):
+    """Low balance, drift and floor, their begin and the balances' end: one post of each."""
+    simulator = await machines.simulate(tokens=200, lump_in_ms=55_000).started()
+    gateways = serve_two(machines, simulator, redis, receiver)
+    for gateway in gateways:
+        await (await gateway.started()).ready()
+    await quiet(receiver, gateways)
+    assert receiver.events == []
+    await spend(simulator, 155)
+    spent_at = time.monotonic()
+    await receiver.wait_for("balance_low", "firing")
+    low_after = time.monotonic() - spent_at
+    await receiver.wait_for("drift", "firing")
+    await quiet(receiver, gateways)
+    await spend(simulator, 40)
+    await receiver.wait_for("balance_below_floor", "firing")
+    await refill(simulator, 300)
+    await receiver.wait_for("balance_below_floor", "resolved")
+    await receiver.wait_for("balance_low", "resolved")
+    await quiet(receiver, gateways)
+    figures(low_told_seconds=round(low_after, 2))
+    assert low_after < 4
+    # Drift is over ten minutes from here.
+    assert sorted(receiver.told()) == [
+        ("balance_below_floor", "firing"), ("balance_below_floor", "resolved"),
+        ("balance_low", "firing"), ("balance_low", "resolved"), ("drift", "firing"),
+    ]  # fmt: skip
+    for gateway in gateways:
+        assert gateway.logged("background_job_failed") == []
+        printed = gateway.output + gateway.errors
+        assert SECRET_PATH not in printed
+        assert SECRET_PATH not in str(await gateway.status())
+    assert KEY not in str(receiver.events)
+
+
+async def test_a_gateway_killed_before_its_post_arrived_is_replaced(
+    machines, redis, receiver, figures
+):
+    """The claim of the killed one goes to the other, which posts the same event."""
+    receiver.script = [None]
+    simulator = await machines.simulate(tokens=40, lump_in_ms=55_000).started()
+    gateways = serve_two(machines, simulator, redis, receiver)
+    for gateway in gateways:
+        await (await gateway.started()).ready()
+    event = (await until(lambda: receiver.events))[0]
+    poster, others = by_process(gateways, event)
+    poster.kill()
+    killed_at = time.monotonic()
+    arrived = await receiver.wait_for("balance_low", "firing", 20)
+    figures(taken_over_seconds=round(time.monotonic() - killed_at, 2))
+    assert by_process(gateways, arrived)[0] is others[0]
+    assert arrived["since"] == event["since"]
+    await quiet(receiver, others)
+    assert receiver.told() == [("balance_low", "firing")]
+    # What the other one has told it also ends.
+    await refill(simulator, 140)
+    await receiver.wait_for("balance_low", "resolved")
+
+
+async def test_a_restarted_fleet_repeats_nothing(machines, redis, receiver):
+    """What was told is in Redis: gateways started since do not tell it again, but its end."""
+    simulator = await machines.simulate(tokens=40, lump_in_ms=55_000).started()
+    first = serve_two(machines, simulator, redis, receiver)
+    for gateway in first:
+        await (await gateway.started()).ready()
+    await receiver.wait_for("balance_low", "firing")
+    await quiet(receiver, first, 1.5)
+    for gateway in first:
+        gateway.kill()
+    second = serve_two(machines, simulator, redis, receiver)
+    for gateway in second:
+        await (await gateway.started()).ready()
+    await quiet(receiver, second)
+    await refill(simulator, 140)
+    await receiver.wait_for("balance_low", "resolved")
+    assert receiver.told() == [("balance_low", "firing"), ("balance_low", "resolved")]
+
+
+async def test_an_outage_of_redis_is_told_by_each_gateway(machines, redis, receiver):
+    """It cannot be agreed on through Redis: each tells its begin and its end, once."""
+    simulator = await machines.simulate(tokens=200).started()
+    gateways = serve_two(machines, simulator, redis, receiver)
+    for gateway in gateways:
+        await (await gateway.started()).ready()
+    redis.kill()
+    await until(lambda: len(receiver.told("redis_outage")) == 2, 10)
+    redis.start()
+    await until(lambda: len(receiver.told("redis_outage")) == 4, 25)
+    for state in ("firing", "resolved"):
+        events = [event for event in receiver.arrived if event["state"] == state]
+        assert {event["name"] for event in events} == {"redis_outage"}
+        assert {by_process(gateways, event)[0] for event in events} == set(gateways)
+        assert all(event["since"] for event in events)
+
+
+async def test_keepas_outage_is_one_for_all_gateways(machines, redis, receiver):
+    """Each has a circuit of its own: the alarm begins with the first, ends after the last."""
+    simulator = await machines.simulate(tokens=500).started()
+    gateways = serve_two(
+        machines, simulator, redis, receiver, breaker_failures=1, upstream_retries=0,
+        breaker_cooldown_seconds=1,
+    )  # fmt: skip
+    for gateway in gateways:
+        await (await gateway.started()).ready()
+    for gateway in gateways:
+        assert (await gateway.ask(PRODUCT, "X-Sim-Fault: http_500")).status == 500
+    await receiver.wait_for("keepa_outage", "firing")
+
+    async def passes(gateway):
+        return (await gateway.ask(PRODUCT)).status == 200
+
+    await until(lambda: passes(gateways[0]))
+    # The other one has had no call that told it better.
+    await quiet(receiver, gateways, 17)
+    await until(lambda: passes(gateways[1]))
+    await receiver.wait_for("keepa_outage", "resolved", 30)
+    assert receiver.told("keepa_outage") == [
+        ("keepa_outage", "firing"), ("keepa_outage", "resolved"),
+    ]  # fmt: skip
+
+
+async def test_a_stop_does_not_wait_for_a_webhook(machines, receiver):
+    """With a post under way that nobody answers, SIGTERM ends the process in a second or so."""
+    receiver.script = [None] * 100
+    simulator = await machines.simulate(tokens=40).started()
+    gateway = machines.serve(
+        keepa_base_url=simulator.url, alert_webhook_url=receiver.url, drain_seconds=0
+    )
+    await (await gateway.started()).ready()
+    await until(lambda: receiver.events)
+    stopped_at = gateway.terminate()
+    assert await gateway.ended() == 0
+    assert time.monotonic() - stopped_at < 2.5
+    assert gateway.errors == ""

@@ -1,0 +1,219 @@
+"""What open dashboards are sent, on the embedded store."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+from support.ledger_calls import know
+from support.waiting import until
+
+from gateway.allowances import Allowances
+from gateway.breaker import Breaker
+from gateway.errors import InsufficientTokensError, MaxCost, Overloaded
+from gateway.facts import Facts
+from gateway.feed import Feed
+from gateway.ledger import Chronicle, EmbeddedStore, Ledger, Rules, UsageHistory
+from gateway.metrics import Metrics
+from gateway.picture import Setting
+from gateway.policies import read_policies
+from gateway.reports import Reports
+from gateway.status import Thresholds
+
+
+class Scripts:
+    """Counts the transitions that ran."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def replied(self, script, seconds, events):
+        self.looks += script == "look"
+
+
+class Page:
+    """An open dashboard that reads all it is sent."""
+
+    def __init__(self, feed):
+        self.chunks = []
+        self.is_cut = False
+        self.watcher = feed.open(self.cut)
+        self.reading = asyncio.create_task(self.watcher.receive(self.send))
+
+    def cut(self):
+        self.is_cut = True
+
+    async def send(self, chunk):
+        self.chunks.append(chunk)
+
+    def told(self, name):
+        """Return the data of all events of that name."""
+        found = []
+        for block in b"".join(self.chunks).split(b"\n\n")[:-1]:
+            first, data = block.split(b"\n")
+            if first == b"event: " + name.encode():
+                found.append(orjson.loads(data.removeprefix(b"data: ")))
+        return found
+
+
+@asynccontextmanager
+async def feeding():
+    """Yield a running feed, its reports, its ledger, and the count of looks."""
+    store, scripts = EmbeddedStore(), Scripts()
+    await store.open()
+    ledger = Ledger(store, "unit", Rules(60, 0, 1, 60, 300), scripts)
+    reports = Reports(Metrics(CollectorRegistry(), floor=10, safety_buffer=20))
+    policies = read_policies("{}", 10, ())
+    setting = Setting(
+        thresholds=Thresholds(10, 20),
+        allowances=Allowances(policies, 10, "never"),
+        services=(),
+        breaker=Breaker(5, 30, asyncio.sleep),
+        store="embedded",
+        enforces=True,
+        is_simulated=False,
+        max_age_seconds=60,
+    )
+    history = UsageHistory(store, "unit")
+    feed = Feed(ledger, Chronicle(store, "unit"), history, reports, setting)
+    running = asyncio.create_task(feed.run())
+    try:
+        yield feed, reports, ledger, scripts
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await store.close()
+
+
+def refuse(reports, service="shop", required=50):
+    facts = Facts("id", "product", service, required, 10)
+    reports.refused(facts, InsufficientTokensError(retry_after_ms=None), time.monotonic())
+
+
+async def test_ten_dashboards_share_one_look_a_second():
+    """However many dashboards are open, the ledger is looked at once a second for all."""
+    async with feeding() as (feed, _, _, scripts):
+        pages = [Page(feed) for _ in range(10)]
+        began_at = time.monotonic()
+        await until(lambda: all(len(page.told("now")) >= 3 for page in pages))
+        seconds = time.monotonic() - began_at
+        # One at once, one for the sample, and one each second.
+        assert scripts.looks <= seconds + 3
+        assert {chunk for page in pages[1:] for chunk in page.chunks} <= set(pages[0].chunks)
+
+
+async def test_nobody_looks_when_nothing_is_open():
+    """Once the last dashboard is closed the ledger is left alone."""
+    async with feeding() as (feed, _, _, scripts):
+        page = Page(feed)
+        await until(lambda: page.told("now"))
+        feed.close(page.watcher)
+        await until(lambda: scripts.looks >= 2)
+        before = scripts.looks
+        await asyncio.sleep(1.3)  # a second is what looking would show in
+        assert scripts.looks <= before + 1
+        assert feed.watchers == 0
+
+
+async def test_newcomer_gets_all_at_once():
+    """A page that opens is told the last hour, the refusals and the present before anything."""
+    async with feeding() as (feed, reports, ledger, _):
+        await know(ledger, 500)
+        refuse(reports)
+        first = Page(feed)
+        await until(lambda: first.told("hour") and first.told("hour")[-1] is not None)
+        page = Page(feed)
+        await until(lambda: page.chunks)
+        assert [line for line in page.chunks[0].split(b"\n") if line.startswith(b"event")] == [
+            b"event: hour", b"event: refusals", b"event: usage", b"event: now",
+        ]  # fmt: skip
+        assert page.told("now")[0]["tokens"]["remaining"] == 500
+        assert page.told("refusals")[0][0]["service"] == "shop"
+
+
+async def test_refusals_are_sent_when_there_are_new_ones():
+    """A page is told the refusals again only when another one has come."""
+    async with feeding() as (feed, reports, _, _):
+        page = Page(feed)
+        await until(lambda: len(page.told("now")) >= 2)
+        assert len(page.told("refusals")) == 1
+        refuse(reports)
+        await until(lambda: len(page.told("refusals")) == 2, 2)
+        [shown] = page.told("refusals")[-1]
+        assert shown.pop("number")
+        assert abs(shown.pop("at") - time.time() * 1000) < 5000
+        assert shown == {
+            "service": "shop", "endpoint": "product", "reason": "floor", "required": 50,
+            "deficit": 60, "enforced": True,
+        }  # fmt: skip
+
+
+async def test_a_flood_of_refusals_leaves_the_newest_fifty():
+    """Of a thousand refusals the page is told the last fifty, newest first."""
+    async with feeding() as (feed, reports, _, _):
+        for number in range(1000):
+            refuse(reports, required=number)
+        page = Page(feed)
+        await until(lambda: page.told("refusals"))
+        needed = [refusal["required"] for refusal in page.told("refusals")[-1]]
+        assert needed == list(range(999, 949, -1))
+
+
+async def test_what_shadow_mode_let_through_is_told_apart():
+    """A call that would have been refused is listed as one that went through."""
+    async with feeding() as (feed, reports, _, _):
+        facts = Facts("id", "product", "shop", 50)
+        reports.let_through(facts, MaxCost(asked=50, limit=10))
+        page = Page(feed)
+        await until(lambda: page.told("refusals"))
+        [shown] = page.told("refusals")[0]
+        assert (shown["enforced"], shown["reason"]) == (False, "max_cost")
+
+
+async def test_who_does_not_read_is_cut_off():
+    """A page that takes nothing is cut off when it is ten seconds behind; others are not."""
+    async with feeding() as (feed, _, _, _):
+        page = Page(feed)
+        stuck = Page(feed)
+        stuck.reading.cancel()
+        await asyncio.gather(stuck.reading, return_exceptions=True)
+        for _ in range(10):
+            stuck.watcher.give(b"event")
+            assert not stuck.is_cut
+        stuck.watcher.give(b"one more")
+        assert stuck.is_cut
+        await until(lambda: page.told("now"))
+        assert not page.is_cut
+
+
+async def test_end_ends_readers_and_cuts_the_stuck():
+    """At the end of the gateway streams end; one in the middle of sending is cut."""
+    async with feeding() as (feed, _, _, _):
+        page, stuck = Page(feed), Page(feed)
+        stuck.reading.cancel()
+        never = asyncio.Event()
+
+        async def send(_):
+            await never.wait()
+
+        reading = asyncio.create_task(stuck.watcher.receive(send))
+        await until(lambda: page.told("now"))
+        feed.end()
+        await asyncio.wait_for(page.reading, 1)
+        assert not page.is_cut
+        assert stuck.is_cut
+        reading.cancel()
+        with pytest.raises(Overloaded):
+            feed.open(stuck.cut)
+
+
+async def test_open_dashboards_are_bounded():
+    """Beyond a hundred open dashboards another one is refused."""
+    async with feeding() as (feed, _, _, _):
+        watchers = [feed.open(lambda: None) for _ in range(100)]
+        with pytest.raises(Overloaded):
+            feed.open(lambda: None)
+        feed.close(watchers[0])
+        feed.open(lambda: None)
