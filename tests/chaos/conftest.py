@@ -11,7 +11,7 @@ from chaos.lanes import Lanes
 from chaos.promises import Crossing
 from chaos.table import LEFT_OUT, TABLE, diagonal
 
-CROSSINGS = pytest.StashKey[list[Crossing]]()
+_CROSSING = "crossing"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,33 +51,34 @@ async def lanes(
 
 
 @pytest.fixture
-def note_crossing(request: pytest.FixtureRequest, record_property):
+def note_crossing(record_property):
     """Return what notes a cell's figures, for `pytest -rP`, the report and the sum of all."""
 
     def note(crossing: Crossing) -> None:
-        request.config.stash.setdefault(CROSSINGS, []).append(crossing)
-        for name, value in crossing.figures().items():
-            record_property(name, value)
-        print("figures:", ", ".join(f"{name}={v}" for name, v in crossing.figures().items()))
+        figures = crossing.figures()
+        # By the test's report, which comes home from wherever the test ran.
+        record_property(_CROSSING, {"title": crossing.title, **figures})
+        print("figures:", ", ".join(f"{name}={v}" for name, v in figures.items()))
 
     return note
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    crossings = config.stash.get(CROSSINGS, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed"))
+    crossings = [
+        told for report in reports for name, told in report.user_properties if name == _CROSSING
+    ]
     if not crossings:
         return
-    refused = max(crossings, key=lambda crossing: crossing.slowest_refusal)
-    recovered = max(crossings, key=lambda crossing: crossing.recovery)
-    faults = {crossing.title.partition(" x ")[0] for crossing in crossings}
-    leaks = sum(crossing.holds_left != 0 for crossing in crossings)
+    refused = max(crossings, key=lambda crossing: crossing["slowest_refusal"])
+    recovered = max(crossings, key=lambda crossing: crossing["recovery"])
+    faults = {crossing["title"].partition(" x ")[0] for crossing in crossings}
+    leaks = sum(crossing["holds_left"] != 0 for crossing in crossings)
     terminalreporter.write_line(
         f"chaos: {len(faults)} faults, {len(crossings)} crossings ({len(LEFT_OUT)} pairs left out "
         f"of the full table), {leaks} with holds left; "
-        f"lowest balance {min(crossing.lowest for crossing in crossings)}; "
-        f"slowest refusal {refused.slowest_refusal:.2f} s ({refused.title}); "
-        f"slowest recovery {recovered.recovery:.2f} s ({recovered.title}); "
-        f"most grown {max(crossing.grown_mb for crossing in crossings)} MB"
+        f"lowest balance {min(crossing['lowest'] for crossing in crossings)}; "
+        f"slowest refusal {refused['slowest_refusal']:.2f} s ({refused['title']}); "
+        f"slowest recovery {recovered['recovery']:.2f} s ({recovered['title']}); "
+        f"most grown {max(crossing['grown_mb'] for crossing in crossings)} MB"
     )

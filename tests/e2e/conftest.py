@@ -48,7 +48,8 @@ def figures(record_property: Callable[[str, object], None]) -> Callable[..., Non
 
     def note(**values: object) -> None:
         for name, value in values.items():
-            record_property(name, value)
+            # As text, which every report can carry.
+            record_property(name, str(value))
         print("figures:", ", ".join(f"{name}={value}" for name, value in values.items()))
 
     return note

@@ -3,7 +3,7 @@
 import pytest
 from support.exploring import Explorer
 
-_TOLD = pytest.StashKey[list[str]]()
+_TOLD = "told by a fuzz"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,13 +15,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_TOLD] = []
-
-
-def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was tried: a fuzz that did nothing looks like one that found nothing."""
-    told = config.stash.get(_TOLD, [])
+    reports = (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed"))
+    told = [text for report in reports for name, text in report.user_properties if name == _TOLD]
     if told:
         terminalreporter.section("fuzz")
     for line in told:
@@ -34,9 +31,10 @@ def fuzz_seconds(request: pytest.FixtureRequest) -> float:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest):
+def tell(record_property):
     """Return what takes a line for the end of the run."""
-    return request.config.stash.setdefault(_TOLD, []).append
+    # By the test's report, which comes home from wherever the test ran.
+    return lambda line: record_property(_TOLD, line)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ NO_CALLS = {"token": 1}
     [
         "/", "//product", "/product//", "/a/b", "/product/x", "/./product", "/../product",
         "/%70roduct", "/product%2f", "/product%00", "/prod.uct", "/prod~uct", "/product;x=1",
-        "/healthz/", "/healthz/x", "/METRICS", "/status/", "/Status", "/dashboard", "/usage",
+        "/healthz/", "/healthz/x", "/METRICS", "/status/", "/Status",
         "/quote", "/quote/", "/" + "x" * 65, "http://127.0.0.1/product?key=a",
         "https://api.keepa.com/product?key=a", "/product#part", "/product?a#b",
         "/sim/state", "/%2e%2e/product", "/\\product", "/product:80",
@@ -129,13 +129,17 @@ async def test_body_that_inflates_beyond_16_mib_is_refused(gateway, simulator):
     [
         (["br"], b"x"),
         (["zstd"], b"x"),
-        (["gzip, gzip"], gzip.compress(gzip.compress(b"{}"))),
+        (["gzip, gzip"], gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0)),
         (["gzip"], b'{"page":0}'),
         ([], b"\x1f\x8b is how gzip begins"),
-        (["gzip"], gzip.compress(b'{"page":0}')[:-9]),
+        (["gzip"], gzip.compress(b'{"page":0}', mtime=0)[:-9]),
         # Priced by its first half, charged for both: neither may pass.
-        (["gzip"], gzip.compress(b"asin=B1") + gzip.compress(b",B2,B3,B4,B5,B6,B7,B8,B9")),
-        (["identity", "gzip"], gzip.compress(b"asin=B1,B2,B3,B4,B5,B6,B7,B8,B9")),
+        (
+            ["gzip"],
+            gzip.compress(b"asin=B1", mtime=0)
+            + gzip.compress(b",B2,B3,B4,B5,B6,B7,B8,B9", mtime=0),
+        ),
+        (["identity", "gzip"], gzip.compress(b"asin=B1,B2,B3,B4,B5,B6,B7,B8,B9", mtime=0)),
     ],
 )
 async def test_body_that_cannot_be_priced_goes_nowhere(gateway, simulator, codings, body):
