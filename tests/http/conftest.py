@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer
 from support.scripted_keepa import ScriptedKeepa, scripted_keepa
@@ -129,3 +130,24 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     yield server
     server.proceed()
     server.kill()
+
+
+@pytest.fixture
+def pair(serve: Serve, redis_server: RedisServer, account: str) -> Callable[..., Awaitable[object]]:
+    """Return a starter of two gateways that share a ledger."""
+
+    async def start(upstream: object, **settings: object) -> list[Gateway]:
+        shared = {"redis_url": redis_server.url, "account": account, **settings}
+        gateways = [await serve(upstream, **shared) for _ in range(2)]
+        for gateway in gateways:
+            assert (await gateway.ask("/token")).status == 200
+        return gateways
+
+    return start
+
+
+@pytest.fixture
+def log() -> Iterator[list[MutableMapping[str, object]]]:
+    """Every event that is logged while the test runs."""
+    with structlog.testing.capture_logs() as events:
+        yield events

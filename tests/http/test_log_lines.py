@@ -2,19 +2,11 @@
 
 import orjson
 import pytest
-import structlog
 from support.refusals import read_refusal
 from support.wire import ask
 
 PRODUCT = "/product?domain=1&asin=B000000001,B000000002&key=callers-own-key"
 FACTS = {"service", "endpoint", "reserved", "consumed", "outcome", "status", "request_id"}
-
-
-@pytest.fixture
-def log():
-    """Every event that is logged while the test runs."""
-    with structlog.testing.capture_logs() as events:
-        yield events
 
 
 def calls(log):

@@ -6,10 +6,9 @@ import re
 
 import pytest
 from support.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
+from support.service_calls import BATCH, SHOP
 from support.wire import ask
 
-BATCH = "X-Service-Name: batch"
-SHOP = "X-Service-Name: shop"
 # The whole list: 500 tokens.
 LIGHTNING = "/lightningdeal?domain=1"
 PRODUCT = "/product?domain=1&asin=B000000001"

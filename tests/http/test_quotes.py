@@ -7,9 +7,9 @@ import time
 
 import pytest
 from support.refusals import KEYS, NEVER_MS, read_rate_limit, read_refusal
+from support.service_calls import BATCH
 from support.waiting import until
 
-BATCH = "X-Service-Name: batch"
 QUOTED = (KEYS - {"error"}) | {"admitted", "parts"}
 SECRET = "s3cret-of-batch"
 

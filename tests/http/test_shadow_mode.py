@@ -6,27 +6,15 @@ import json
 from contextlib import AsyncExitStack
 
 import pytest
-import structlog
 from prometheus_client.parser import text_string_to_metric_families
 from support.refusals import read_refusal
 from support.scripted_keepa import fields
 from support.served import REAL_KEY
+from support.service_calls import BATCH, products
 from support.waiting import until
 from support.wire import Caller, write_request
 
-BATCH = "X-Service-Name: batch"
 THREE = "/product?domain=1&asin=B000000001,B000000002,B000000003"
-
-
-def products(count):
-    return f"/product?domain=1&asin={','.join(f'B{n:09}' for n in range(count))}"
-
-
-@pytest.fixture
-def log():
-    """Every event that is logged while the test runs."""
-    with structlog.testing.capture_logs() as events:
-        yield events
 
 
 @pytest.fixture
