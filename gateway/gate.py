@@ -261,10 +261,10 @@ def _refusal_of(call: Call, facts: Facts, admission: Admission) -> Refusal:
         return BalanceUnknown()
     if code == Code.CONCURRENCY:
         return ServiceConcurrency()
-    return _LATER[Code(code)](retry_after_ms=admission.wait_ms)
+    return _LATER[code](retry_after_ms=admission.wait_ms)
 
 
-_LATER: dict[Code, Callable[..., Refusal]] = {
+_LATER: dict[int, Callable[..., Refusal]] = {
     Code.FLOOR: InsufficientTokensError,
     Code.SERVICE_FLOOR: ServiceFloor,
     Code.QUOTA: ServiceQuota,

@@ -163,7 +163,8 @@ class Intake:
         facts.required_tokens = price.tokens
         return Call(
             request.method,
-            f"{path}?{query}",
+            # Of a form, the key is in the body: no question mark that the caller did not write.
+            f"{path}?{query}" if query or "?" in request.raw_path else path,
             body,
             is_rewritten,
             facts.service,

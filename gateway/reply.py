@@ -49,7 +49,7 @@ class Reply(web.StreamResponse):
         # What we speak, not what was asked for: HTTP/0.9 and 2.0 come as far as this.
         minor = int(request.version >= HttpVersion11)
         lines = [f"HTTP/1.{minor} {self._status} {self._reason}"]
-        lines += [f"{name}: {value}" for name, value in self.fields.items()]
+        lines += map(": ".join, self.fields.items())
         if "Date" not in self.fields:
             lines.append(f"Date: {rfc822_formatted_time()}")
         if framing:

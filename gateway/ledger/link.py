@@ -22,6 +22,9 @@ REPLY_SECONDS = 0.8
 # The same refusal is logged again after so long: a full Redis refuses thousands of calls.
 _TELL_AGAIN_SECONDS = 10.0
 _READ_BYTES = 65_536
+# So many commands go at once. More would have the server wait for the first of a crowd until its
+# last has been read, and then the whole crowd wait for the server; fewer cost a system call each.
+_TOGETHER = 8
 _NOT_ENOUGH = object()
 # Replies of a server that does not hold the ledger, or not now. The command did not run.
 _ELSEWHERE = {
@@ -34,7 +37,7 @@ class Elsewhere(Exception):
 
 
 class Link:
-    """Sends what a turn of the loop raises in one write; replies come in the order of commands.
+    """Sends what a turn of the loop raises in few writes; replies come in the order of commands.
 
     Args:
         connection: Connected and greeted; whose it is closes it.
@@ -50,7 +53,12 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Command] = deque()
         self._sent: deque[Command] = deque()
-        self._wake = asyncio.Event()
+        # redis-py's own ways to write and to read take several times as long for one command or
+        # reply, and many come at once here. After its greeting its streams are all that is needed;
+        # a test guards the private names.
+        self._writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
+        self._reader = cast("asyncio.StreamReader", connection._reader)  # noqa: SLF001
+        self._ended = asyncio.Event()
         self._leaving: Exception | None = None
         self._told = ("", 0.0)
 
@@ -61,22 +69,24 @@ class Link:
 
     def send(self, command: Command) -> None:
         """Send it with this turn's others, or fail it where the server is lost or being left."""
-        if self._leaving is None:
-            self._waiting.append(command)
-            self._wake.set()
-        else:
+        if self._leaving is not None:
             command.fail(LedgerUnavailable())
+            return
+        self._waiting.append(command)
+        if len(self._waiting) >= _TOGETHER:
+            self._write()
+        elif len(self._waiting) == 1:
+            self._loop.call_soon(self._write)
 
     def leave(self, why: Exception) -> None:
         """Send nothing more to this server; what it was sent may have run, and is heard."""
         self._leaving = self._leaving or why
-        # The writer ends it where nothing is left to hear.
-        self._wake.set()
+        self._end_when_heard()
 
     async def serve(self) -> None:
-        """Write, read and watch until one of them fails; raise what it failed with."""
+        """Read, watch and write until one of them fails; raise what it failed with."""
         try:
-            await until_one_ends(self._write(), self._read(), self._watch())
+            await until_one_ends(self._read(), self._watch(), self._end())
         finally:
             self._leaving = self._leaving or ConnectionError()
             while self._sent:
@@ -84,28 +94,23 @@ class Link:
             while self._waiting:
                 self._waiting.popleft().fail(LedgerUnavailable())
 
-    async def _write(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            self._end_when_heard()
-            now = self._loop.time()
-            first_arguments = self._first_arguments()
-            packed = []
-            while self._waiting and not self._leaving:
-                command = self._waiting.popleft()
-                command.sent_at = now
-                self._sent.append(command)
-                packed.append(command.pack(*first_arguments))
-            await self._connection.send_packed_command(packed, check_health=False)
+    def _write(self) -> None:
+        """Send what waits; where the server does not take it, `_watch` ends the connection."""
+        if self._leaving or not self._waiting:
+            return
+        now = self._loop.time()
+        first_arguments = self._first_arguments()
+        packed = []
+        while self._waiting:
+            command = self._waiting.popleft()
+            command.sent_at = now
+            self._sent.append(command)
+            packed.append(command.pack(*first_arguments))
+        self._writer.write(b"".join(packed))
 
     async def _read(self) -> None:
-        # redis-py's own read_response takes several times as long for one reply, and many come at
-        # once here. After its greeting its stream and a parser of ours are all that is needed; a
-        # test guards the private name.
-        stream = cast("asyncio.StreamReader", self._connection._reader)  # noqa: SLF001
         parser = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
-        while data := await stream.read(_READ_BYTES):
+        while data := await self._reader.read(_READ_BYTES):
             parser.feed(data)
             while (reply := parser.gets()) is not _NOT_ENOUGH:
                 self._take(reply)
@@ -122,8 +127,7 @@ class Link:
         code, _, rest = str(reply).partition(" ")
         if code == "NOSCRIPT" and command.resend_whole():
             # SCRIPT FLUSH: this one did not run, so its text goes.
-            self._waiting.append(command)
-            self._wake.set()
+            self.send(command)
             return
         if code in _ELSEWHERE:
             self.leave(MovedError(rest, status_code=code) if code == "MOVED" else Elsewhere(code))
@@ -141,7 +145,12 @@ class Link:
 
     def _end_when_heard(self) -> None:
         if self._leaving and not self._sent:
-            raise self._leaving
+            self._ended.set()
+
+    async def _end(self) -> None:
+        """Wait until nothing is left to hear of a server that is being left."""
+        await self._ended.wait()
+        raise self._leaving or ConnectionError
 
     def _tell_refused(self, command: Command, code: str, text: str) -> None:
         now = self._loop.time()

@@ -13,11 +13,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from support.loop_watch import Findings
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer
 
@@ -72,6 +73,34 @@ def gateway(
         yield running
 
 
+@asynccontextmanager
+async def watched(url: str) -> AsyncIterator[None]:
+    """Keep a dashboard open, and scrape every second."""
+
+    async def look_on(session: aiohttp.ClientSession) -> None:
+        async with session.get(f"{url}/dashboard/events") as stream:
+            assert stream.status == 200
+            async for _ in stream.content:
+                pass
+
+    async def scrape(session: aiohttp.ClientSession) -> None:
+        while True:
+            async with session.get(f"{url}/metrics") as page:
+                await page.read()
+            await asyncio.sleep(1)
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout()) as session:
+        watchers = [asyncio.create_task(look_on(session)), asyncio.create_task(scrape(session))]
+        try:
+            yield
+        finally:
+            assert not any(watcher.done() for watcher in watchers), "a watcher gave up"
+            for watcher in watchers:
+                watcher.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watcher
+
+
 def memory_mib(pid: int, what: str) -> float:
     """Return VmRSS (now) or VmHWM (the most ever) of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -100,8 +129,12 @@ async def measure_small(urls: dict[str, str], rounds: int, seconds: float) -> No
         print(f"  {name:12} {statistics.median(f[name] for f in results):8.0f}")
     print(f"  gateway / bare   {median_of(results, lambda f: f['gateway'] / f['bare'])}")
     print(f"  refusals / bare  {median_of(results, lambda f: f['refusals'] / f['bare'])}")
-    slower = median_of(results, lambda f: f["gateway"] / f["policies"])
-    print(f"  with policies a call takes  {slower} times as long as without")
+    for name, what in (
+        ("policies", "with policies"),
+        ("watched", "with dashboard, scraping and alerts"),
+    ):
+        slower = median_of(results, lambda f, name=name: f["gateway"] / f[name])
+        print(f"  {what} a call takes  {slower} times as long as without")
 
 
 async def measure_large(urls: dict[str, str], pid: int, rounds: int, seconds: float) -> None:
@@ -175,16 +208,20 @@ async def main(rounds: int, seconds: float) -> None:
             gateway(upstream, redis.url, ACCOUNT="poor", MIN_BALANCE_THRESHOLD=str(40 * RATE))
         )
         ruled, _ = stack.enter_context(gateway(upstream, redis.url, SERVICE_POLICIES=POLICIES))
+        # There is nothing to alert of: what costs is to look for it.
+        seen, _ = stack.enter_context(gateway(upstream, redis.url, ALERT_WEBHOOK_URL=upstream))
         urls = {
             "upstream": upstream,
             "bare": bare,
             "gateway": serving,
             "policies": ruled,
+            "watched": seen,
             "refusals": refusing,
         }
         for url in urls.values():
             await call(url, SMALL, connections=4, seconds=3.5)
-        await measure_small(urls, rounds, seconds)
+        async with watched(seen):
+            await measure_small(urls, rounds, seconds)
         await measure_large(urls, pid, max(2, rounds // 4), 2 * seconds)
         await measure_callbacks(upstream, redis.url, folder, 4 * seconds)
 

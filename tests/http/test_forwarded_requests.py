@@ -54,6 +54,15 @@ async def test_query_leaves_byte_for_byte_but_for_the_key(serve, keepa, query):
     assert line == f"GET /product?{query % REAL_KEY} HTTP/1.1".encode()
 
 
+@pytest.mark.parametrize("path", ["/product", "/product/", "/product?"])
+async def test_a_form_with_the_key_leaves_its_target_alone(serve, keepa, path):
+    """Where the key is in the body, the target gets no question mark, and keeps the one it has."""
+    gateway = await serve(keepa)
+    form = b"key=callers&domain=1&asin=B000000001"
+    assert (await gateway.ask(path, method="POST", body=form)).status == 200
+    assert target_of(keepa.requests[-1]) == path
+
+
 async def test_raw_utf8_in_a_target_is_no_http(serve, keepa):
     """A target with bytes that no URL may have is refused in the one shape, and goes nowhere."""
     gateway = await serve(keepa)

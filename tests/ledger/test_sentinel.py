@@ -1,5 +1,6 @@
 """A master that fails over under Sentinel: followed at once, and never believed."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import AuthenticationError
 from support.ledger_calls import accounts, ask, know, release, reserve, settle
-from support.redis_group import MASTER, Watched, say
+from support.redis_group import MASTER, Watched, say, wait
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer, free_port
 from support.waiting import until
 
@@ -130,7 +131,9 @@ async def test_a_master_that_comes_back_into_office_is_another(
     group.fail_over()
     group.swap()
     await until(lambda: not ledger.store._run_id.startswith(run_id) and ledger.store.up)
-    await until(lambda: b"master_link_status:up" in say(group.replica, "INFO", "replication"), 20)
+    await asyncio.to_thread(
+        wait, lambda: b"master_link_status:up" in say(group.replica, "INFO", "replication"), 20
+    )
     group.fail_over()
     await until(lambda: ledger.store._run_id.startswith(run_id) and ledger.store.up)
     assert ledger.store._run_id != first_term
