@@ -11,7 +11,7 @@ from fakeredis import FakeAsyncRedis
 from redis.exceptions import RedisError
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger.scripts import ALL, Script
+from gateway.ledger.scripts import TEXTS, Script, words_of
 from gateway.ledger.store import Arguments
 
 _log = structlog.get_logger(__name__)
@@ -36,8 +36,8 @@ class EmbeddedStore:
 
     async def open(self) -> None:
         """Load the scripts."""
-        for script in ALL:
-            await self._client.script_load(script.text)
+        for text in TEXTS:
+            await self._client.script_load(text)
 
     async def close(self) -> None:
         """Let go of the store."""
@@ -52,8 +52,9 @@ class EmbeddedStore:
 
     async def _run(self, script: Script, keys: Sequence[str], arguments: Arguments) -> list[Any]:
         try:
+            words = words_of([(script, arguments())])
             reply = await self._client.evalsha(
-                script.sha, len(keys), *keys, self._run_id, self.learning_us, *arguments()
+                script.sha, len(keys), *keys, self._run_id, self.learning_us, *words
             )
         except RedisError as error:
             _log.error("script_refused", script=script.name, error=str(error)[:200])
@@ -62,4 +63,4 @@ class EmbeddedStore:
             self._swept_at = time.monotonic()
             # fakeredis lets go of what has expired only when it counts its keys.
             await self._client.dbsize()
-        return cast("list[Any]", reply)
+        return cast("list[Any]", reply[0] if script.is_of_many else reply)

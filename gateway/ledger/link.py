@@ -22,8 +22,7 @@ REPLY_SECONDS = 0.8
 # The same refusal is logged again after so long: a full Redis refuses thousands of calls.
 _TELL_AGAIN_SECONDS = 10.0
 _READ_BYTES = 65_536
-# So many commands go at once. More would have the server wait for the first of a crowd until its
-# last has been read, and then the whole crowd wait for the server; fewer cost a system call each.
+# So many calls go at once: the rest of a crowd is read while the server works at these.
 _TOGETHER = 8
 _NOT_ENOUGH = object()
 # Replies of a server that does not hold the ledger, or not now. The command did not run.
@@ -37,7 +36,7 @@ class Elsewhere(Exception):
 
 
 class Link:
-    """Sends what a turn of the loop raises in few writes; replies come in the order of commands.
+    """Sends what a turn of the loop raises in few commands; replies come in their order.
 
     Args:
         connection: Connected and greeted; whose it is closes it.
@@ -103,6 +102,8 @@ class Link:
         packed = []
         while self._waiting:
             command = self._waiting.popleft()
+            while self._waiting and command.take_in(self._waiting[0]):
+                self._waiting.popleft()
             command.sent_at = now
             self._sent.append(command)
             packed.append(command.pack(*first_arguments))
@@ -121,16 +122,15 @@ class Link:
         """Hand a reply to the oldest command under way."""
         command = self._sent.popleft()
         if not isinstance(reply, hiredis.ReplyError):
-            if not command.reply.done():
-                command.reply.set_result(reply)
+            command.answer(reply)
             return
         code, _, rest = str(reply).partition(" ")
-        if code == "NOSCRIPT" and command.resend_whole():
-            # SCRIPT FLUSH: this one did not run, so its text goes.
-            self.send(command)
-            return
         if code in _ELSEWHERE:
             self.leave(MovedError(rest, status_code=code) if code == "MOVED" else Elsewhere(code))
+        elif parts := command.apart(code):
+            for part in parts:
+                self.send(part)
+            return
         else:
             self._tell_refused(command, code, str(reply))
         command.fail(LedgerUnavailable())

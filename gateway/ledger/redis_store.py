@@ -10,9 +10,9 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.cluster import ClusterServers
-from gateway.ledger.command import Command, ScriptCommand
+from gateway.ledger.command import Command, ScriptCall, ScriptCommand
 from gateway.ledger.link import REPLY_SECONDS, Elsewhere, Link, until_one_ends
-from gateway.ledger.scripts import ALL, Script, name_keys
+from gateway.ledger.scripts import TEXTS, Script, name_keys
 from gateway.ledger.sentinel import SentinelServers
 from gateway.ledger.servers import Dialer, NoServerError, OneServer, Server, Servers, ask
 from gateway.ledger.store import Arguments
@@ -59,6 +59,8 @@ class RedisStore:
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._is_down_told = False
+        self.trouble = ""
+        """One word of what ended the latest attempt or connection."""
 
     @property
     def up(self) -> bool:
@@ -83,12 +85,24 @@ class RedisStore:
     ) -> asyncio.Future[list[Any]]:
         """Run one script; the reply fails with LedgerUnavailable where none came."""
         reply: asyncio.Future[list[Any]] = self._loop.create_future()
-        command = ScriptCommand(script, keys, arguments, reply)
+        command = ScriptCommand(ScriptCall(script, keys, arguments, reply))
         if self._link is None:
             command.fail(LedgerUnavailable())
         else:
             self._link.send(command)
         return reply
+
+    async def read_info(self, section: str, name: str) -> str:
+        """Return one value of the server's INFO; empty where it does not tell it.
+
+        Raises:
+            LedgerUnavailable: No answer.
+        """
+        if self._link is None:
+            raise LedgerUnavailable
+        info: asyncio.Future[bytes] = self._loop.create_future()
+        self._link.send(Command("INFO", section, reply=info))
+        return _read_info(await info, name.encode())
 
     async def _keep_connected(self, first_attempt: asyncio.Event) -> None:
         while True:
@@ -128,7 +142,7 @@ class RedisStore:
     async def _greet(self, connection: AbstractConnection, server: Server) -> str:
         """Load the scripts, and return which life of which server this is; all in one write."""
         introduction = (*self._dialer.introduction, *self._probe)
-        loads = [("SCRIPT", "LOAD", script.text) for script in ALL]
+        loads = [("SCRIPT", "LOAD", text) for text in TEXTS]
         replies = await ask(
             connection, *introduction, ("INFO", "server"), ("INFO", "replication"), *loads
         )
@@ -150,27 +164,26 @@ class RedisStore:
             why = None
             if not await self._servers.is_current(server):
                 why = Elsewhere("FAILED_OVER")
-            elif self._link and await self._leads_to_replica(self._link):
+            elif await self._leads_to_replica():
                 why = Elsewhere("READONLY")
             if why and self._link is None:
                 raise why
             if why and self._link:
                 self._link.leave(why)
 
-    async def _leads_to_replica(self, link: Link) -> bool:
-        info: asyncio.Future[bytes] = self._loop.create_future()
-        link.send(Command("INFO", "replication", reply=info))
+    async def _leads_to_replica(self) -> bool:
         try:
-            return _is_replica(await info)
+            return await self.read_info("replication", "role") == "slave"
         except LedgerUnavailable:
             # Lost, which the link itself has a better word for.
             return False
 
     def _tell_down(self, error: Exception) -> None:
+        self.trouble = _code_of(error)
         if self._is_down_told:
             return
         self._is_down_told = True
-        facts = {"store": self.kind, "error": _code_of(error)}
+        facts = {"store": self.kind, "error": self.trouble}
         if isinstance(error, AuthenticationError):
             facts["hint"] = "check user and password of REDIS_URL"
         _log.warning("store_down", **facts)

@@ -1,6 +1,7 @@
 """The Lua transitions, composed and named once."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -9,30 +10,40 @@ _TEXTS = files("gateway.ledger") / "lua"
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One transition: the shared steps, then its own files. `sha` is what EVALSHA calls it by."""
+    """One transition. `sha` is what EVALSHA calls its text by."""
 
     name: str
     text: str
     sha: str
+    is_of_many: bool = False
+    """Whether its text runs any number of transitions in one go, and is told which (many.lua)."""
+
+
+def _read(name: str, parts: tuple[str, ...], *, is_of_many: bool = False) -> Script:
+    text = "\n".join((_TEXTS / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, text, sha, is_of_many)
 
 
 def _compose(*parts: str) -> Script:
-    name = parts[-1]
-    text = "\n".join(
-        (_TEXTS / f"{part}.lua").read_text(encoding="utf-8") for part in ("shared", *parts)
-    )
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    """Return the transition of the last part, which stands behind the shared steps."""
+    return _read(parts[-1], ("shared", *parts))
+
+
+def _of_many(name: str) -> Script:
+    """Return one of the transitions that each call to Keepa takes."""
+    parts = ("shared", "waiting", "reserve", "settle", "release", "many")
+    return _read(name, parts, is_of_many=True)
 
 
 def _stand_alone(name: str) -> Script:
     """Return a script that has keys of its own, and no part in the accounting."""
-    text = (_TEXTS / f"{name}.lua").read_text(encoding="utf-8")
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return _read(name, (name,))
 
 
-RESERVE = _compose("waiting", "reserve")
-SETTLE = _compose("settle")
-RELEASE = _compose("release")
+RESERVE = _of_many("reserve")
+SETTLE = _of_many("settle")
+RELEASE = _of_many("release")
 KEEP = _compose("keep")
 OBSERVE = _compose("observe")
 CLAIM = _compose("claim")
@@ -45,6 +56,19 @@ TOLD = _stand_alone("told")
 USAGE = _stand_alone("usage")
 
 ALL = (RESERVE, SETTLE, RELEASE, KEEP, OBSERVE, CLAIM, LOOK, LINE, COUNT, FEED, ALARM, TOLD, USAGE)
+TEXTS = tuple(dict.fromkeys(script.text for script in ALL))
+"""What a server has to load."""
+
+
+def words_of(calls: Sequence[tuple[Script, Sequence[str | int]]]) -> Sequence[str | int]:
+    """Return the arguments of one command: of any number of scripts of many, or of one other."""
+    script, arguments = calls[0]
+    if not script.is_of_many:
+        return arguments
+    words: list[str | int] = [len(calls)]
+    for script, arguments in calls:
+        words += (script.name, len(arguments), *arguments)
+    return words
 
 
 def name_keys(account: str) -> tuple[str, ...]:

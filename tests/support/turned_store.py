@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -68,4 +69,4 @@ def _turned(script: Script, ahead_us: int) -> Script:
         assert script is not RESERVE
         return script
     text = script.text.replace(_READING, f"{_READING} + {ahead_us}")
-    return Script(script.name, text, hashlib.sha1(text.encode()).hexdigest())
+    return replace(script, text=text, sha=hashlib.sha1(text.encode()).hexdigest())

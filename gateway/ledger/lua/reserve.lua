@@ -1,193 +1,192 @@
 -- Admit a call: hold its cost and take its request slot, both or nothing.
 --
--- ARGV[3] id of the call            ARGV[4] cost, tokens           ARGV[5] floor of its service, tokens
--- ARGV[6] life of the hold, us      ARGV[7] service                ARGV[8] endpoint
--- ARGV[9] us per request slot, 0: no request rate                  ARGV[10] slots of a full burst
--- ARGV[11] us after which an observation is too old to spend on
--- ARGV[12] terms of the service: "own floor|tokens per hour|tokens per day|holds|overdraft", see
+-- given[3] id of the call            given[4] cost, tokens           given[5] floor of its service, tokens
+-- given[6] life of the hold, us      given[7] service                given[8] endpoint
+-- given[9] us per request slot, 0: no request rate                  given[10] slots of a full burst
+-- given[11] us after which an observation is too old to spend on
+-- given[12] terms of the service: "own floor|tokens per hour|tokens per day|holds|overdraft", see
 --          read_terms; empty: none of its own
--- ARGV[13] what for: "admit"; "shadow": admit whatever speaks against it; "uncounted": so,
+-- given[13] what for: "admit"; "shadow": admit whatever speaks against it; "uncounted": so,
 --          and do not count it as refused; "quote": change nothing
--- ARGV[14] us that the call may wait from now on, 0: it does not
--- ARGV[15] its place in the line, empty: it has none              ARGV[16] name of the gateway
+-- given[14] us that the call may wait from now on, 0: it does not
+-- given[15] its place in the line, empty: it has none              given[16] name of the gateway
 -- Returns the shared reply, the microseconds after which the call may be tried again (-1: never), the
 -- place in the line of a call that waits, in shadow the code of what spoke against it, and the tokens
 -- that a cap of the service leaves where it is in the way (else -1).
 -- Safe to run twice: an id that is held is admitted again and takes nothing.
 
-local id, service, endpoint = ARGV[3], ARGV[7], ARGV[8]
-local cost, floor, life = argument(4), argument(5), argument(6)
-local slot, burst, stale = argument(9), argument(10), argument(11)
-local purpose, wait_left, place, gateway = ARGV[13], argument(14), ARGV[15], ARGV[16]
+local function reserve()
+  local id, service, endpoint = given[3], given[7], given[8]
+  local cost, floor, life = argument(4), argument(5), argument(6)
+  local slot, burst, stale = argument(9), argument(10), argument(11)
+  local purpose, wait_left, place, gateway = given[13], argument(14), given[15], given[16]
 
--- own_floor: whether the floor is the service's, not the account's. A cap of 0 is none.
-local function read_terms(text)
-  local own_floor, hour, day, live, overdraft = string.match(text, '^(%d)|(%d+)|(%d+)|(%d+)|(%d)$')
-  if not own_floor then
-    return text == '' and {} or error('BADARG terms')
+  -- own_floor: whether the floor is the service's, not the account's. A cap of 0 is none.
+  local function read_terms(text)
+    local own_floor, hour, day, live, overdraft = string.match(text, '^(%d)|(%d+)|(%d+)|(%d+)|(%d)$')
+    if not own_floor then
+      return text == '' and {} or error('BADARG terms')
+    end
+    return {
+      own_floor = own_floor == '1', hour = tonumber(hour), day = tonumber(day),
+      live = tonumber(live), overdraft = overdraft == '1', capped = hour .. day ~= '00',
+    }
   end
-  return {
-    own_floor = own_floor == '1', hour = tonumber(hour), day = tonumber(day),
-    live = tonumber(live), overdraft = overdraft == '1', capped = hour .. day ~= '00',
-  }
-end
-local terms = read_terms(ARGV[12])
+  local terms = read_terms(given[12])
 
-begin()
+  return function()
+    local held = read_hold(id)
+    if held then
+      -- A marker: the caller was given up and the id released before this late copy ran.
+      return report(held.marker and RESOLVED or DONE, 0, '', DONE, -1)
+    end
 
-local held = read_hold(id)
-if held then
-  -- A marker: the caller was given up and the id released before this late copy ran.
-  return reply(held.marker and RESOLVED or DONE, 0, '', DONE, -1)
-end
+    local arrival = place == '' and arrive() or read_place(place).arrival
+    local NEVER = math.huge
+    local capacity = CAPACITY_MINUTES * state.refill_rate
+    local needed = math.max(cost + floor, 1)
+    local is_too_dear = needed > capacity
 
-local NEVER = math.huge
-local capacity = CAPACITY_MINUTES * state.refill_rate
-local needed = math.max(cost + floor, 1)
-local is_too_dear = needed > capacity
+    -- When available reaches `needed` and the `ahead` tokens of those who wait before: by the next lump,
+    -- or by whole ones after it.
+    local function until_it_fits(ahead)
+      local lumps = lumps_until(math.min(needed + state.held, capacity) + ahead)
+      if not lumps or is_too_dear then
+        return NEVER
+      end
+      local wait = state.lump_at - NOW + lumps * MINUTE
+      -- Where the holds keep the full bucket too small, enough of them have to end first.
+      local excess = needed + state.held - capacity
+      if excess > 0 then
+        local ends = redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', '+inf', 'WITHSCORES')
+        for i = 1, #ends, 2 do
+          local hold = read_hold(ends[i])
+          excess = excess - (hold and hold.cost or 0)
+          if excess <= 0 then
+            return math.max(wait, tonumber(ends[i + 1]) - NOW)
+          end
+        end
+      end
+      return wait
+    end
 
--- When available reaches `needed` and the `ahead` tokens of those who wait before: by the next lump,
--- or by whole ones after it.
-local function until_it_fits(ahead)
-  local lumps = lumps_until(math.min(needed + state.held, capacity) + ahead)
-  if not lumps or is_too_dear then
-    return NEVER
-  end
-  local wait = state.lump_at - NOW + lumps * MINUTE
-  -- Where the holds keep the full bucket too small, enough of them have to end first.
-  local excess = needed + state.held - capacity
-  if excess > 0 then
-    local ends = redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', '+inf', 'WITHSCORES')
-    for i = 1, #ends, 2 do
-      local hold = read_hold(ends[i])
-      excess = excess - (hold and hold.cost or 0)
-      if excess <= 0 then
-        return math.max(wait, tonumber(ends[i + 1]) - NOW)
+    local room = -1
+
+    -- How long until the caps of hour and day let the call pass; 0: they do.
+    local function judge_windows()
+      if not terms.capped then
+        return 0
+      end
+      local tallies = read_service(service)
+      local hour_tokens, day_tokens = in_windows(tallies)
+      local wait = 0
+      local function judge_window(cap, tokens, length)
+        if cap > 0 and cost > 0 and tokens + cost > cap then
+          wait = math.max(wait, cost > cap and NEVER or length - NOW % length)
+          room = math.max(0, room < 0 and cap - tokens or math.min(room, cap - tokens))
+        end
+      end
+      judge_window(terms.hour, hour_tokens, HOUR)
+      judge_window(terms.day, day_tokens, DAY)
+      return wait
+    end
+
+    -- What those who wait before it leave to the call.
+    local function judge_line(overdrawn)
+      local line = serve_line(free_slots(slot, burst), floor, arrival)
+      if (terms.live or 0) > 0 and line.live_of(service) >= terms.live then
+        room = 0
+        return CONCURRENCY, MICRO, not overdrawn
+      end
+      if overdrawn and (#line.served > 0 or line.is_longer) then
+        return CAPACITY, NEVER
+      end
+      if line.may_run(cost, floor) or overdrawn and line.slots >= 1 then
+        return nil
+      end
+      local slot_wait = 0
+      if slot > 0 then
+        local full_at = math.max(state.rate_full_at, NOW) + (line.calls_ahead + 1) * slot
+        slot_wait = math.max(0, full_at - burst * slot - NOW)
+      end
+      if cost == 0 or line.slots < 1 and (overdrawn or fits(line.available, cost, floor)) then
+        return RATE, slot_wait, not overdrawn
+      end
+      local wait = math.max(until_it_fits(line.tokens_ahead), slot_wait)
+      return terms.own_floor and SERVICE_FLOOR or FLOOR, wait, true
+    end
+
+    -- What speaks against the call: a code, how long until nothing does, and whether it can be waited for
+    -- in the line; or nothing.
+    local function judge()
+      if cost > 0 then
+        if not state.balance or NOW - state.observed_at > stale then
+          return UNKNOWN, 0
+        end
+        if learning_left() > 0 then
+          return UNKNOWN, learning_left()
+        end
+      end
+      local overdrawn = cost > 0 and is_too_dear
+      -- Keepa itself runs such a call as long as there is anything: here alone, and from a full bucket only.
+      if overdrawn and not (terms.overdraft and state.balance >= capacity and state.held == 0) then
+        return CAPACITY, NEVER
+      end
+      local wait = judge_windows()
+      if wait > 0 then
+        if not overdrawn and not fits(state.balance - state.held, cost, floor) then
+          -- For the window, and for the tokens that it lacks even so.
+          wait = math.max(wait, until_it_fits(0))
+        end
+        return QUOTA, wait
+      end
+      return judge_line(overdrawn)
+    end
+
+    -- What a refused call counts as; UNKNOWN is no verdict on it.
+    local REASONS = {
+      [FLOOR] = 'floor', [CAPACITY] = 'exceeds_capacity', [RATE] = 'rate_limited',
+      [SERVICE_FLOOR] = 'service_floor', [QUOTA] = 'service_quota', [CONCURRENCY] = 'service_concurrency',
+    }
+
+    local function count_refusal(code)
+      if REASONS[code] then
+        redis.call('HINCRBY', SERVICES, service .. '|' .. REASONS[code], 1)
+        count_usage(service, endpoint, 'refusals', 1)
       end
     end
-  end
-  return wait
-end
 
-local room = -1
-
--- How long until the caps of hour and day let the call pass; 0: they do.
-local function judge_windows()
-  if not terms.capped then
-    return 0
-  end
-  local tallies = read_service(service)
-  local hour_tokens, day_tokens = in_windows(tallies)
-  local wait = 0
-  local function judge_window(cap, tokens, length)
-    if cap > 0 and cost > 0 and tokens + cost > cap then
-      wait = math.max(wait, cost > cap and NEVER or length - NOW % length)
-      room = math.max(0, room < 0 and cap - tokens or math.min(room, cap - tokens))
+    local code, wait, may_wait = judge()
+    if purpose == 'quote' then
+      return report(code or DONE, wait and (wait == NEVER and -1 or wait) or 0, '', DONE, room)
     end
-  end
-  judge_window(terms.hour, hour_tokens, HOUR)
-  judge_window(terms.day, day_tokens, DAY)
-  return wait
-end
-
--- What those who wait before it leave to the call.
-local function judge_line(overdrawn)
-  local arrival = NOW
-  if place ~= '' then
-    arrival = read_place(place).arrival
-  end
-  local line = serve_line(free_slots(slot, burst), floor, arrival)
-  if (terms.live or 0) > 0 and line.live_of(service) >= terms.live then
-    room = 0
-    return CONCURRENCY, MICRO, not overdrawn
-  end
-  if overdrawn and (#line.served > 0 or line.is_longer) then
-    return CAPACITY, NEVER
-  end
-  if line.may_run(cost, floor) or overdrawn and line.slots >= 1 then
-    return nil
-  end
-  local slot_wait = 0
-  if slot > 0 then
-    local full_at = math.max(state.rate_full_at, NOW) + (line.calls_ahead + 1) * slot
-    slot_wait = math.max(0, full_at - burst * slot - NOW)
-  end
-  if cost == 0 or line.slots < 1 and (overdrawn or fits(line.available, cost, floor)) then
-    return RATE, slot_wait, not overdrawn
-  end
-  local wait = math.max(until_it_fits(line.tokens_ahead), slot_wait)
-  return terms.own_floor and SERVICE_FLOOR or FLOOR, wait, true
-end
-
--- What speaks against the call: a code, how long until nothing does, and whether it can be waited for
--- in the line; or nothing.
-local function judge()
-  if cost > 0 then
-    if not state.balance or NOW - state.observed_at > stale then
-      return UNKNOWN, 0
+    if code and purpose == 'admit' then
+      if may_wait and wait <= wait_left then
+        if place == '' then
+          place = make_place(
+            arrival, floor, NOW + wait_left, cost, terms.live or 0, gateway, service, id)
+        end
+        join(place, gateway)
+        return report(code, wait, place, DONE, room)
+      end
+      if place ~= '' then
+        redis.call('ZREM', LINE, place)
+      end
+      count_refusal(code)
+      return report(code, wait == NEVER and -1 or wait, '', DONE, room)
     end
-    if learning_left() > 0 then
-      return UNKNOWN, learning_left()
+
+    if place ~= '' then
+      redis.call('ZREM', LINE, place)
     end
-  end
-  local overdrawn = cost > 0 and is_too_dear
-  -- Keepa itself runs such a call as long as there is anything: here alone, and from a full bucket only.
-  if overdrawn and not (terms.overdraft and state.balance >= capacity and state.held == 0) then
-    return CAPACITY, NEVER
-  end
-  local wait = judge_windows()
-  if wait > 0 then
-    if not overdrawn and not fits(state.balance - state.held, cost, floor) then
-      -- For the window, and for the tokens that it lacks even so.
-      wait = math.max(wait, until_it_fits(0))
+    if purpose == 'shadow' then
+      count_refusal(code or DONE)
     end
-    return QUOTA, wait
-  end
-  return judge_line(overdrawn)
-end
-
--- What a refused call counts as; UNKNOWN is no verdict on it.
-local REASONS = {
-  [FLOOR] = 'floor', [CAPACITY] = 'exceeds_capacity', [RATE] = 'rate_limited',
-  [SERVICE_FLOOR] = 'service_floor', [QUOTA] = 'service_quota', [CONCURRENCY] = 'service_concurrency',
-}
-
-local function count_refusal(code)
-  if REASONS[code] then
-    redis.call('HINCRBY', SERVICES, service .. '|' .. REASONS[code], 1)
-    count_usage(service, endpoint, 'refusals', 1)
-  end
-end
-
-local code, wait, may_wait = judge()
-if purpose == 'quote' then
-  return reply(code or DONE, wait and (wait == NEVER and -1 or wait) or 0, '', DONE, room)
-end
-if code and purpose == 'admit' then
-  if may_wait and wait <= wait_left then
-    if place == '' then
-      place = make_place(
-        floor, NOW + wait_left, cost, terms.live or 0, gateway, service, id)
+    if slot > 0 then
+      state.rate_full_at = math.max(state.rate_full_at, NOW) + slot
     end
-    join(place, gateway)
-    return reply(code, wait, place, DONE, room)
+    state.requests = state.requests + 1
+    write_hold(id, cost, NOW, NOW + life, state.epoch, service, endpoint)
+    return report(DONE, 0, '', code or DONE, room)
   end
-  if place ~= '' then
-    redis.call('ZREM', LINE, place)
-  end
-  count_refusal(code)
-  return reply(code, wait == NEVER and -1 or wait, '', DONE, room)
 end
-
-if place ~= '' then
-  redis.call('ZREM', LINE, place)
-end
-if purpose == 'shadow' then
-  count_refusal(code or DONE)
-end
-if slot > 0 then
-  state.rate_full_at = math.max(state.rate_full_at, NOW) + slot
-end
-state.requests = state.requests + 1
-write_hold(id, cost, NOW, NOW + life, state.epoch, service, endpoint)
-return reply(DONE, 0, '', code or DONE, room)

@@ -12,7 +12,8 @@
 --                   many; "||lost" -> tokens lost to a full bucket
 -- ARGV[1] run id of the Redis server that this connection talks to
 -- ARGV[2] learning time, microseconds: how long a new epoch admits nothing
--- ARGV[3] and on: the transition's own
+-- ARGV[3] and on: the transition's own; where several run in one go (many.lua), each finds its own in
+-- `given`, from given[3] on
 --
 -- Times are microseconds of Redis' own clock, tokens whole numbers, flows millionths of a token.
 -- A reply is {code, epoch, known, balance, held, rate, flow, microseconds to the next lump,
@@ -44,9 +45,11 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- A number of ARGV, or an error before anything was written.
+local given = ARGV
+
+-- A number of `given`, or an error before anything was written.
 local function argument(index)
-  local number = tonumber(ARGV[index])
+  local number = tonumber(given[index])
   if number == nil or number ~= math.floor(number) then
     error('BADARG argument ' .. index .. ' is no whole number')
   end
@@ -103,7 +106,11 @@ local state = setmetatable({}, {
   end,
 })
 
-local events = { lost = 0, spent = 0, back = 0, reaped = 0, reaped_tokens = 0, overrun = 0 }
+local events
+local function forget_events()
+  events = { lost = 0, spent = 0, back = 0, reaped = 0, reaped_tokens = 0, overrun = 0 }
+end
+forget_events()
 
 local function save()
   local flat = {}
@@ -395,14 +402,23 @@ local function weigh(observation, consumed_then)
   end
 end
 
-local function reply(code, ...)
-  save()
+-- What a transition answers; what was noticed up to here is told once.
+local function report(code, ...)
+  local noticed = events
+  forget_events()
   return {
     code, whole(state.epoch), state.balance and 1 or 0, state.balance or 0, state.held,
     state.refill_rate, state.flow, state.lump_at and state.lump_at - NOW or MINUTE,
     state.observed_at and NOW - state.observed_at or 0, state.consumed,
-    events.lost, events.spent, events.back, events.reaped, events.reaped_tokens, events.overrun, ...
+    noticed.lost, noticed.spent, noticed.back, noticed.reaped, noticed.reaped_tokens,
+    noticed.overrun, ...
   }
+end
+
+-- The same for one that runs by itself.
+local function reply(...)
+  save()
+  return report(...)
 end
 
 -- Microseconds until this epoch has learned of every gateway's live holds.

@@ -13,10 +13,17 @@ local LOOK_AT_MOST = 100
 -- Below the lowest floor there is, so that no number in a place has a sign.
 local LOWEST_FLOOR = 10000000
 
-local function make_place(floor, ends_at, cost, live_cap, gateway, service, id)
+-- Who comes in one go comes one after the other all the same.
+local latest_arrival = NOW - 1
+local function arrive()
+  latest_arrival = latest_arrival + 1
+  return latest_arrival
+end
+
+local function make_place(arrival, floor, ends_at, cost, live_cap, gateway, service, id)
   return string.format(
     '%012.0f|%017.0f|%.0f|%.0f|%.0f|%s|%s|%s',
-    floor + LOWEST_FLOOR, NOW, ends_at, cost, live_cap, gateway, service, id)
+    floor + LOWEST_FLOOR, arrival, ends_at, cost, live_cap, gateway, service, id)
 end
 
 local function read_place(place)
@@ -46,6 +53,7 @@ end
 local function join(place, gateway)
   redis.call('ZADD', LINE, 0, place)
   redis.call('ZADD', GATEWAYS, whole(NOW), gateway)
+  seen[gateway] = NOW
 end
 
 -- How many lumps after the next bring the bucket to so many tokens; nil: nobody knows, or they never do.
