@@ -1,0 +1,123 @@
+"""`python -m gateway.client`: programs that know nothing of the gateway, run in front of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.processes import Gateway, Machines, Simulator
+from support.routed_keepa import ASINS
+
+pytestmark = pytest.mark.e2e
+
+PROGRAM = f"""\
+import asyncio
+import sys
+
+import keepa
+from {{neighbour}} import KEY
+
+
+async def ask():
+    client = await keepa.AsyncKeepa.create(KEY)
+    return await client.query({ASINS}, progress_bar=False)
+
+
+if __name__ == "__main__":
+    found = keepa.Keepa(KEY).query({ASINS}, progress_bar=False) + asyncio.run(ask())
+    print(*(product["asin"] for product in found), *sys.argv[1:])
+    sys.exit(3)
+"""
+GREEDY = """\
+import keepa
+
+try:
+    keepa.Keepa("k").best_sellers_query("1")
+except RuntimeError as refusal:
+    print(type(refusal).__name__, refusal.required_tokens, refusal.current_balance)
+"""
+
+
+@pytest.fixture
+async def pair(machines: Machines) -> tuple[Gateway, Simulator]:
+    simulator = await machines.simulate(tokens=30).started()
+    gateway = await machines.serve(
+        keepa_base_url=simulator.url, service_keys="shop:shop-secret,k:k"
+    ).started()
+    return await gateway.ready(), simulator
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A script with a module beside it, and both again in a package."""
+    folder = tmp_path / "program"
+    for place, neighbour in ((folder, "secrets_of_mine"), (folder / "package", ".secrets_of_mine")):
+        place.mkdir()
+        (place / "script.py").write_text(PROGRAM.format(neighbour=neighbour))
+        (place / "secrets_of_mine.py").write_text('KEY = "shop-secret"\n')
+        (place / "greedy.py").write_text(GREEDY)
+    (folder / "package/__init__.py").touch()
+    return folder
+
+
+def run(*arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m gateway.client` with nothing of this process' environment but the path."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.client", *map(str, arguments)],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("how", ["script", "module"])
+async def test_program(pair, program, tmp_path, how):
+    """A script or module runs as by itself: its arguments, its neighbours, its exit code."""
+    gateway, simulator = pair
+    if how == "script":
+        words, folder = [program / "script.py"], tmp_path
+    else:
+        words, folder = ["-m", "package.script"], program
+    done = run(*words, "--one", "two", folder=folder, KEEPA_BASE_URL=gateway.url)
+    assert (done.stdout, done.returncode) == (f"{' '.join(ASINS * 2)} --one two\n", 3), done.stderr
+    assert await simulator.balance() == 26
+    assert {line["service"] for line in gateway.logged("call")} == {"shop"}
+
+
+async def test_program_that_does_not_wait(pair, program):
+    """With KEEPA_WAIT=false a script sees the refusal that it would have slept on."""
+    gateway, _ = pair
+    done = run("greedy.py", folder=program, KEEPA_BASE_URL=gateway.url, KEEPA_WAIT="false")
+    assert done.stdout == "InsufficientTokensError 50 30\n", done.stderr
+
+
+SET = {"KEEPA_BASE_URL": "http://gateway"}
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "told"),
+    [
+        (["script.py"], {}, "No gateway: set KEEPA_BASE_URL, as in http://gateway:8080\n"),
+        (["script.py"], SET | {"KEEPA_WAIT": "perhaps"}, "KEEPA_WAIT=perhaps: it has to be true"),
+        (["nothing.py"], SET, "There is no nothing.py\n"),
+        ([], {}, "usage: python -m gateway.client"),
+        (["-m"], {}, "usage: python -m gateway.client"),
+        (["-x", "script.py"], {}, "usage: python -m gateway.client"),
+    ],
+)  # fmt: skip
+def test_nothing_to_run(program, words, environment, told):
+    """What cannot be begun is told in a line, without a traceback, and exit code 2."""
+    done = run(*words, folder=program, **environment)
+    assert done.stderr.startswith(told)
+    assert (done.stdout, done.returncode) == ("", 2)
+
+
+def test_help(program):
+    """`--help` says how to call it."""
+    done = run("--help", folder=program)
+    assert done.stdout.startswith("usage: python -m gateway.client script.py")
+    assert done.returncode == 0
