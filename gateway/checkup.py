@@ -1,51 +1,160 @@
 """What `keepa-gateway check` looks at: settings, store, Keepa."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from gateway.app import make_allowances, open_store, upstream_of
 from gateway.costs import CostTable
 from gateway.credentials import RealKey
-from gateway.envelope import read_envelope
-from gateway.errors import Refusal
-from gateway.settings import Settings
-from gateway.upstream import Upstream
+from gateway.envelope import Envelope, read_envelope
+from gateway.errors import LedgerUnavailable, Refusal
+from gateway.ledger import RedisStore, UsageHistory
+from gateway.settings import Settings, is_loopback
+from gateway.upstream import NotSent, Upstream
+
+_OLDEST_REDIS = (6, 2)
 
 
 @dataclass(slots=True)
 class Report:
-    """What `check_setup` found."""
+    """What was found: a line each. `is_good`: nothing bad, though there may be warnings."""
 
-    good: bool
-    lines: list[str]
+    is_good: bool = True
+    lines: list[str] = field(default_factory=list)
+
+    def good(self, text: str) -> None:
+        """Note what is as it should be."""
+        self.lines.append(f"good     {text}")
+
+    def warn(self, text: str) -> None:
+        """Note what works, and is perhaps not meant."""
+        self.lines.append(f"warning  {text}")
+
+    def bad(self, text: str) -> None:
+        """Note what the gateway would fail with."""
+        self.is_good = False
+        self.lines.append(f"bad      {text}")
 
 
 async def check_setup(settings: Settings) -> Report:
-    """Reach the store and Keepa's free `/token`; nothing is reserved or changed."""
+    """Look at the settings, reach the store and Keepa's free `/token`; nothing is changed.
+
+    Raises:
+        BadSetting: A policy names an endpoint that there is not.
+    """
+    report = Report()
+    _check_settings(settings, report)
+    _check_callers(settings, report)
+    await _check_store(settings, report)
+    await _check_keepa(settings, report)
+    return report
+
+
+def _check_settings(settings: Settings, report: Report) -> None:
     make_allowances(settings, CostTable(settings.endpoint_costs))
-    report = Report(good=True, lines=[f"settings: good, account {settings.account_name}"])
+    floor = settings.min_balance_threshold
+    report.good(f"settings: account {settings.account_name}, floor {floor}")
+    key, url = settings.keepa_api_key.get_secret_value(), settings.keepa_base_url
+    if settings.simulated:
+        report.warn("settings: KEEPA_BASE_URL=simulator, so there is no real Keepa")
+    elif url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
+        report.warn("settings: KEEPA_BASE_URL is http://, so the key travels unencrypted")
+    if key != key.strip():
+        report.warn("settings: KEEPA_API_KEY has blanks or a line's end around it")
+    for name in ("safety_buffer", "alert_balance"):
+        if (value := getattr(settings, name)) < floor:
+            report.warn(
+                f"settings: {name.upper()}={value} is below the floor of {floor}, "
+                "so it comes after the refusals"
+            )
+    if not settings.enforce:
+        report.warn("settings: ENFORCE=false, so nothing is refused")
+
+
+def _check_callers(settings: Settings, report: Report) -> None:
+    place = f"{settings.host}:{settings.port}"
+    is_local = is_loopback(settings.host)
+    if settings.service_keys:
+        report.good(f"callers: {len(settings.service_keys)} services, by their keys, at {place}")
+    elif is_local:
+        report.good(f"callers: anybody on this machine, at {place}; nobody else")
+    else:
+        report.warn(f"callers: ALLOW_ANONYMOUS, so whoever reaches {place} spends the tokens")
+    if not is_local and not settings.admin_token.get_secret_value():
+        report.warn(f"callers: without ADMIN_TOKEN whoever reaches {place} sees all figures")
+
+
+async def _check_store(settings: Settings, report: Report) -> None:
     store = open_store(settings)
     await store.open()
-    if store.up:
-        report.lines.append(f"store: {store.kind} answers")
+    try:
+        if not isinstance(store, RedisStore):
+            report.warn("store: embedded, one gateway only and nothing is kept; see REDIS_URL")
+        elif not store.up:
+            report.bad(f"store: Redis does not answer ({store.trouble}); check REDIS_URL")
+        else:
+            await _check_redis(store, settings.account_name, report)
+    except LedgerUnavailable:
+        report.bad("store: Redis refuses what the ledger needs; check the user of REDIS_URL")
+    finally:
+        await store.close()
+
+
+async def _check_redis(store: RedisStore, account: str, report: Report) -> None:
+    version = await store.read_info("server", "redis_version")
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < _OLDEST_REDIS:
+        report.bad(f"store: Redis {version or 'of no version'} is older than 6.2")
     else:
-        report.good = False
-        report.lines.append(f"store: {store.kind} does not answer; check REDIS_URL")
-    await store.close()
+        report.good(f"store: Redis {version} answers")
+    # Only reads, and by a script, as the ledger does everything.
+    async for _ in UsageHistory(store, account).read(0, 1):
+        pass
+    policy = await store.read_info("memory", "maxmemory_policy") or "noeviction"
+    limit = int(await store.read_info("memory", "maxmemory") or 0)
+    if policy == "noeviction":
+        report.good("store: maxmemory-policy noeviction")
+    elif limit and policy.startswith("allkeys"):
+        report.bad(f"store: maxmemory-policy {policy} may throw the ledger away; set noeviction")
+    else:
+        report.warn(f"store: maxmemory-policy {policy}; set noeviction")
+
+
+async def _check_keepa(settings: Settings, report: Report) -> None:
+    # The built-in simulator takes any key; this one is no secret.
+    key = RealKey(settings.keepa_api_key.get_secret_value() or "none")
     async with upstream_of(settings) as base_url:
-        upstream = Upstream(base_url, RealKey(settings.keepa_api_key.get_secret_value()).encoded)
+        upstream = Upstream(base_url, key.encoded)
         try:
             body, encoding, _ = await upstream.fetch_token()
-            envelope = read_envelope(body, encoding)
-            if envelope.has_observation:
-                report.lines.append(
-                    f"keepa: {envelope.tokens_left} tokens, {envelope.refill_rate} more each minute"
-                )
-            else:
-                report.good = False
-                report.lines.append("keepa: answers without a balance; check KEEPA_API_KEY")
+        except NotSent:
+            report.bad("keepa: no connection; check KEEPA_BASE_URL and the network")
         except Refusal as refusal:
-            report.good = False
-            report.lines.append(f"keepa: {str(refusal).lower()}; check KEEPA_BASE_URL and network")
+            report.bad(f"keepa: {str(refusal).lower()}; check KEEPA_BASE_URL and the network")
+        else:
+            _check_balance(read_envelope(body, encoding), settings, report)
         finally:
             await upstream.close()
-    return report
+
+
+def _check_balance(envelope: Envelope, settings: Settings, report: Report) -> None:
+    rate, tokens = envelope.refill_rate or 0, envelope.tokens_left or 0
+    if envelope.is_empty:
+        report.bad("keepa: what answers is no Keepa; check KEEPA_BASE_URL")
+        return
+    if not envelope.has_observation:
+        report.bad("keepa: it does not know the key, or it has expired; check KEEPA_API_KEY")
+        return
+    capacity = 60 * rate
+    report.good(f"keepa: {tokens} tokens, {rate} more each minute, {capacity} at most")
+    if (envelope.flow_reduction or 0) > rate - 1:
+        report.warn("keepa: trackings take all tokens, so there will be no more")
+    floor = settings.min_balance_threshold
+    if floor >= capacity:
+        report.bad(f"keepa: no call can ever run above MIN_BALANCE_THRESHOLD={floor}")
+    elif tokens <= floor:
+        report.warn(f"keepa: the balance is not above the floor of {floor}, calls are refused now")
+    for service in settings.policies.named():
+        own = settings.policies.of(service).floor
+        if own is not None and own >= capacity > floor:
+            report.warn(f"keepa: no call of {service} can ever run above its floor of {own}")

@@ -1,14 +1,16 @@
-"""The commands: serve, check, usage, simulate."""
+"""The commands: serve, check, usage, simulate, demo."""
 
 import argparse
 import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from gateway import __version__
 from gateway.app import serving, settle_memory
 from gateway.checkup import check_setup
+from gateway.demo import run_demo
 from gateway.errors import BadSetting
 from gateway.log import set_up_logging
 from gateway.settings import Settings, read_settings
@@ -43,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="read the settings, reach the store and Keepa")
     check.set_defaults(run=_check)
     _add_usage(commands.add_parser("usage", help="ask a running gateway who used how much"))
+    demo = commands.add_parser(
+        "demo", help="see it work: simulator, gateway, three services; PORT: any free one"
+    )
+    demo.set_defaults(run=_demo)
+    demo.add_argument("--once", action="store_true", help="end after the summary")
     simulate = commands.add_parser("simulate", help="run the built-in Keepa simulator")
     simulate.set_defaults(run=_simulate)
     defaults = SimulatorConfig()
@@ -95,10 +102,13 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _check(_: argparse.Namespace) -> int:
-    report = asyncio.run(check_setup(_read_settings()))
+    settings = _read_settings()
+    # Its lines tell what the log would.
+    set_up_logging("CRITICAL", "console", settings.secrets)
+    report = asyncio.run(check_setup(settings))
     for line in report.lines:
         print(line)
-    return 0 if report.good else 1
+    return 0 if report.is_good else 1
 
 
 def _usage(options: argparse.Namespace) -> int:
@@ -114,6 +124,16 @@ def _usage(options: argparse.Namespace) -> int:
         return 1
     print(text, end="" if options.csv else "\n")
     return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    # The demo's own lines are what is to be seen.
+    set_up_logging("ERROR", "console", ())
+    return 0 if asyncio.run(_run_demo(once=options.once)) else 1
+
+
+async def _run_demo(*, once: bool) -> bool:
+    return await run_demo(partial(print, flush=True), _stop_signal(), once=once)
 
 
 def _simulate(options: argparse.Namespace) -> int:

@@ -269,7 +269,7 @@ class Settings(BaseSettings):
                 f"RESERVATION_TTL_SECONDS={self.hold_seconds:g}: must exceed "
                 f"UPSTREAM_TIMEOUT_SECONDS={self.upstream_timeout_seconds:g}"
             )
-        if not self.service_keys and not self.allow_anonymous and not _is_loopback(self.host):
+        if not self.service_keys and not self.allow_anonymous and not is_loopback(self.host):
             raise BadSetting(
                 f"HOST={self.host}: without SERVICE_KEYS anybody who reaches it could spend your "
                 "tokens; use a loopback address, set SERVICE_KEYS, or set ALLOW_ANONYMOUS=true"
@@ -323,7 +323,10 @@ class Settings(BaseSettings):
         if self.account:
             return self.account
         key = self.keepa_api_key.get_secret_value()
-        return hashlib.sha256(key.encode()).hexdigest()[:16] if key else SIMULATOR
+        # What the simulator says of its bucket must not come into the ledger of the key's account.
+        if self.simulated or not key:
+            return SIMULATOR
+        return hashlib.sha256(key.encode()).hexdigest()[:16]
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -358,6 +361,33 @@ def read_settings(env_file: Path | None = Path(".env"), *, for_keepa: bool = Tru
         raise BadSetting(f"{env_file}: must be UTF-8 text") from None
 
 
+class _Port(BaseSettings):
+    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True)
+
+    port: int = Field(0, ge=0, le=65535)
+
+
+class _Apart(Settings):
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:
+        """Neither environment nor `.env` has a say."""
+        return (sources["init_settings"],)
+
+
+def settings_apart(**chosen: Any) -> Settings:
+    """Return settings that no real key, store or webhook of the environment comes into.
+
+    Of the environment only PORT counts; without it the port is any free one.
+
+    Raises:
+        BadSetting: As `read_settings`.
+    """
+    try:
+        return _Apart(port=_Port().port, **chosen)
+    except ValidationError as error:
+        raise BadSetting(_describe(error)) from None
+
+
 def _describe(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     field, message = str(first["loc"][0]), first["msg"]
@@ -386,7 +416,8 @@ def _secrets_of(webhook_url: str) -> tuple[str, ...]:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches that host."""
     if host == "localhost":
         return True
     try:

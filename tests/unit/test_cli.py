@@ -7,7 +7,15 @@ from gateway.cli import main
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["serve", "--port=1"], ["simulate", "--tokens=x"], ["usage", "x"]]
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["serve", "--port=1"],
+        ["simulate", "--tokens=x"],
+        ["usage", "x"],
+        ["demo", "--twice"],
+    ],
 )
 def test_wrong_arguments_are_a_usage_error(arguments, capsys):
     """Wrong arguments: exit code 2 and how to use it."""
@@ -18,7 +26,8 @@ def test_wrong_arguments_are_a_usage_error(arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["serve", "--help"], ["simulate", "--help"], ["usage", "--help"]]
+    "arguments",
+    [["--help"], *([name, "--help"] for name in ("serve", "check", "usage", "simulate", "demo"))],
 )
 def test_help_is_there(arguments, capsys):
     """Each command explains itself."""
