@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz lint format bench chaos clean
+.PHONY: help run test fuzz lint format bench chaos constraints clean
 
 PYTHON ?= python3
 BIN := .venv/bin
+USABLE := 'import pip, sys; sys.exit(sys.version_info < (3, 11))'
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,16 +38,24 @@ bench: .venv/for-test ## Measure what the budget costs, as ratios to a bare prox
 chaos: .venv/for-test ## Cross every fault with every kind of call (needs redis-server; some minutes)
 	$(BIN)/pytest tests/chaos --chaos=full -rP
 
+# Pins of what the image installs and of what builds the gateway there.
+pin = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command 'make constraints' --upgrade
+
+constraints: ## Pin what the image installs, with hashes (needs uv)
+	$(pin) pyproject.toml -o deploy/constraints.txt
+	echo 'hatchling>=1.27' | $(pin) - -o deploy/constraints-build.txt
+
 clean: ## Remove what make made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 
 # One environment, filled as far as the goal needs it; a change of pyproject.toml fills it anew.
 .venv/for-run: pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c $(USABLE) 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/for-test: pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c $(USABLE) 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/for-run

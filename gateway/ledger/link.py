@@ -23,7 +23,7 @@ REPLY_SECONDS = 0.8
 _TELL_AGAIN_SECONDS = 10.0
 _READ_BYTES = 65_536
 # So many calls go at once: the rest of a crowd is read while the server works at these.
-_TOGETHER = 8
+_TOGETHER = 16
 _NOT_ENOUGH = object()
 # Replies of a server that does not hold the ledger, or not now. The command did not run.
 _ELSEWHERE = {

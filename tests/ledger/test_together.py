@@ -34,18 +34,18 @@ def commands(server: RedisServer) -> int:
 
 
 async def test_a_crowd_takes_few_commands(own_server: RedisServer, ledger: Ledger) -> None:
-    """Of 40 reserves raised in one turn, eight at a time go in one command; so do their ends."""
+    """Of 40 reserves raised in one turn, sixteen at a time go in one command; so do their ends."""
     await know(ledger, 1000)
     before = commands(own_server)
     holds = await asyncio.gather(*(reserve(ledger, f"{n}", 2) for n in range(40)))
-    assert commands(own_server) - before == 5
+    assert commands(own_server) - before == 3
     for n, hold in enumerate(holds):
         if n % 2:
             ledger.settle(hold, 3)
         else:
             ledger.release(hold)
     assert await ledger.delivered(2)
-    assert commands(own_server) - before == 10
+    assert commands(own_server) - before == 6
     assert await accounts(ledger) == (940, 0, 60)
 
 
