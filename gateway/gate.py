@@ -255,13 +255,9 @@ def _refusal_of(call: Call, facts: Facts, admission: Admission) -> Refusal:
     """Return what a call is told that may not run now."""
     facts.max_items_now = call.items_within(admission.balance, admission.room)
     code = admission.against or admission.code
-    if code == Code.CAPACITY:
-        return ExceedsCapacity()
-    if code == Code.UNKNOWN:
-        return BalanceUnknown()
-    if code == Code.CONCURRENCY:
-        return ServiceConcurrency()
-    return _LATER[code](retry_after_ms=admission.wait_ms)
+    if code in _LATER:
+        return _LATER[code](retry_after_ms=admission.wait_ms)
+    return _AT_ANY_TIME[code]()
 
 
 _LATER: dict[int, Callable[..., Refusal]] = {
@@ -269,4 +265,9 @@ _LATER: dict[int, Callable[..., Refusal]] = {
     Code.SERVICE_FLOOR: ServiceFloor,
     Code.QUOTA: ServiceQuota,
     Code.RATE: RateLimited,
+}
+_AT_ANY_TIME: dict[int, Callable[[], Refusal]] = {
+    Code.CAPACITY: ExceedsCapacity,
+    Code.UNKNOWN: BalanceUnknown,
+    Code.CONCURRENCY: ServiceConcurrency,
 }

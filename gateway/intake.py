@@ -77,10 +77,14 @@ class Call:
             balance: The bucket's.
             room: Tokens that the service's caps leave; None: any number.
         """
+        available, max_cost = balance.available, self.allowance.policy.max_cost
         # Keepa runs nothing from 0 down, however low the floor.
-        free = balance.available - self.allowance.terms.floor if balance.available > 0 else -1
-        limits = (free, room, self.allowance.policy.max_cost)
-        return self.price.items_within(min(limit for limit in limits if limit is not None))
+        free = available - self.allowance.terms.floor if available > 0 else -1
+        if room is not None:
+            free = min(free, room)
+        if max_cost is not None:
+            free = min(free, max_cost)
+        return self.price.items_within(free)
 
 
 class Intake:
