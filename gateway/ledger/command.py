@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import hiredis
 
@@ -45,76 +45,85 @@ class Command:
             self.reply.set_exception(error)
 
 
-class ScriptCall(NamedTuple):
-    """One run of a script."""
-
-    script: Script
-    keys: Sequence[str]
-    arguments: Arguments
-    reply: asyncio.Future[list[Any]]
-
-
 class ScriptCommand(Command):
-    """Script calls under way: one, or several that run in one go."""
+    """One run of a script under way, and those that run in one go with it."""
 
-    __slots__ = ("calls", "is_alone", "whole_text")
+    __slots__ = ("arguments", "followers", "is_alone", "keys", "script", "whole_text")
 
     def __init__(
-        self, call: ScriptCall, *, is_alone: bool = False, whole_text: bool = False
+        self,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Arguments,
+        reply: asyncio.Future[list[Any]],
+        *,
+        is_alone: bool = False,
+        whole_text: bool = False,
     ) -> None:
-        self.name = call.script.name
+        self.name = script.name
+        self.reply = reply
         self.sent_at = None
-        self.calls = [call]
-        self.is_alone = is_alone or not call.script.is_of_many
+        self.script = script
+        self.keys = keys
+        self.arguments = arguments
+        self.followers: list[ScriptCommand] = []
+        self.is_alone = is_alone or not script.is_of_many
         self.whole_text = whole_text
 
     def take_in(self, other: Command) -> bool:
         """Run the other in the same go, where both are made for it."""
-        if self.is_alone or not isinstance(other, ScriptCommand) or other.is_alone:
+        if (
+            self.is_alone
+            or not isinstance(other, ScriptCommand)
+            or other.is_alone
+            or self.script.sha != other.script.sha
+            or self.keys != other.keys
+        ):
             return False
-        mine, its = self.calls[0], other.calls[0]
-        if (mine.script.sha, mine.keys) != (its.script.sha, its.keys):
-            return False
-        self.calls += other.calls
+        self.followers.append(other)
         return True
 
     def pack(self, run_id: str, learning_us: int) -> bytes:
         """Return the command as Redis reads it."""
-        script, keys, _, _ = self.calls[0]
         by_text = self.whole_text
         return hiredis.pack_command(  # type: ignore[no-any-return]
             (  # type: ignore[arg-type] # the stub knows tuples of one element only
                 "EVAL" if by_text else "EVALSHA",
-                script.text if by_text else script.sha,
-                len(keys),
-                *keys,
+                self.script.text if by_text else self.script.sha,
+                len(self.keys),
+                *self.keys,
                 run_id,
                 learning_us,
-                *words_of([(call.script, call.arguments()) for call in self.calls]),
+                *words_of([(run.script, run.arguments()) for run in (self, *self.followers)]),
             )
         )
 
-    def apart(self, code: str) -> Sequence[Self]:
+    def apart(self, code: str) -> Sequence[Command]:
         """Return each by itself, with its text where the server does not have it.
 
         Nothing of them has run: scripts fail before they write anything, or not at all. Only one
         may be the reason, and it must not stop the others.
         """
         is_unknown = code == "NOSCRIPT"
-        if not is_unknown and len(self.calls) == 1:
+        if not is_unknown and not self.followers:
             return ()
-        make = type(self)
-        return [make(call, is_alone=True, whole_text=is_unknown) for call in self.calls]
+        return [
+            ScriptCommand(
+                run.script, run.keys, run.arguments, run.reply,
+                is_alone=True, whole_text=is_unknown,
+            )
+            for run in (self, *self.followers)
+        ]  # fmt: skip
 
     def answer(self, reply: list[Any]) -> None:
-        """Hand each call its own."""
-        replies = reply if self.calls[0].script.is_of_many else [reply]
-        for call, one in zip(self.calls, replies, strict=True):
-            if not call.reply.done():
-                call.reply.set_result(one)
+        """Hand each run its own."""
+        replies = reply if self.script.is_of_many else [reply]
+        for run, one in zip((self, *self.followers), replies, strict=True):
+            if not run.reply.done():
+                run.reply.set_result(one)
 
     def fail(self, error: Exception) -> None:
         """Tell the callers why no reply came."""
-        for call in self.calls:
-            if not call.reply.done():
-                call.reply.set_exception(error)
+        for run in (self, *self.followers):
+            if not run.reply.done():
+                run.reply.set_exception(error)

@@ -10,7 +10,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.cluster import ClusterServers
-from gateway.ledger.command import Command, ScriptCall, ScriptCommand
+from gateway.ledger.command import Command, ScriptCommand
 from gateway.ledger.link import REPLY_SECONDS, Elsewhere, Link, until_one_ends
 from gateway.ledger.scripts import TEXTS, Script, name_keys
 from gateway.ledger.sentinel import SentinelServers
@@ -85,7 +85,7 @@ class RedisStore:
     ) -> asyncio.Future[list[Any]]:
         """Run one script; the reply fails with LedgerUnavailable where none came."""
         reply: asyncio.Future[list[Any]] = self._loop.create_future()
-        command = ScriptCommand(ScriptCall(script, keys, arguments, reply))
+        command = ScriptCommand(script, keys, arguments, reply)
         if self._link is None:
             command.fail(LedgerUnavailable())
         else:
