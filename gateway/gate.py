@@ -161,11 +161,12 @@ class Gate:
     def _deadline(self, call: Call, facts: Facts) -> float:
         """Return until when the call waits, monotonic; 0: it does not."""
         patience, wanted = self._patience, call.wait_seconds
-        if wanted is not None and patience.max_seconds:
+        if not patience.max_seconds or not self._line.has_room:
+            return 0.0
+        if wanted is not None:
             facts.preference_applied = f"wait={min(wanted, int(patience.max_seconds))}"
         seconds = patience.default_seconds if wanted is None else wanted
-        seconds = min(seconds, patience.max_seconds)
-        return time.monotonic() + seconds if seconds and self._line.has_room else 0.0
+        return time.monotonic() + min(seconds, patience.max_seconds) if seconds else 0.0
 
     async def _wait(
         self, call_id: str, call: Call, facts: Facts, place: str, deadline: float

@@ -78,6 +78,18 @@ async def test_no_wait_is_granted_where_none_may_be(serve, simulate):
     assert got.get("Preference-Applied") is None
 
 
+async def test_a_full_line_promises_nothing(serve, simulate):
+    """Where nobody more may wait, a call is refused at once, and not told that it might have."""
+    simulator = await simulate(tokens=10, first_lump_in_ms=50_000)
+    gateway = await serve(simulator, max_queue=1)
+    async with Caller(gateway.url) as first:
+        await first.send(write_request(products(1), [BATCH, "Prefer: wait=60"]))
+        await until_waiting(gateway, batch=1)
+        got = await gateway.ask(products(1), SHOP, "Prefer: wait=60")
+        read_refusal(got, 429, "floor", "insufficientTokens")
+        assert got.get("Preference-Applied") is None
+
+
 async def test_default_wait(serve, simulate):
     """A call that says nothing waits DEFAULT_WAIT_SECONDS; one that says 0 does not."""
     simulator = await simulate(tokens=10, first_lump_in_ms=900)
