@@ -23,7 +23,11 @@ CONNECT_SECONDS = 10
 # Shorter than what servers keep idle connections for: one that the server closes just as a request
 # is written leaves that request in doubt.
 _IDLE_SECONDS = 15
-_READ_BYTES = 65_536
+_BUFFER_BYTES = 262_144
+# What is read at once: of a small answer as much as asyncio does, for with more the allocator asks
+# the system each time; of a body that streams, twice that, for each piece costs a turn of the loop.
+_READ_BYTES = 262_144
+_STREAM_READ_BYTES = 524_288
 _MAX_HEAD_BYTES = 65_536
 # A larger body goes out in slices of this, each when there is room for it.
 _SLICE_BYTES = 65_536
@@ -63,6 +67,10 @@ class Answer:
         self._should_close = message.should_close
         self._connection = connection
         self._pool = pool
+
+    def expect_much(self) -> None:
+        """Read the rest in larger pieces."""
+        _read_at_once(self._connection, _STREAM_READ_BYTES)
 
     def close(self) -> None:
         """Let go of the connection: it is kept where the body was read to its end."""
@@ -117,7 +125,7 @@ class Connections:
             connection.set_response_params(
                 read_until_eof=True,
                 auto_decompress=False,
-                read_bufsize=_READ_BYTES,
+                read_bufsize=_BUFFER_BYTES,
                 max_line_size=_MAX_HEAD_BYTES,
                 max_field_size=_MAX_HEAD_BYTES,
             )
@@ -138,6 +146,7 @@ class Connections:
     def keep(self, connection: ResponseHandler) -> None:
         """Keep a connection for the next request."""
         if connection.is_connected() and not connection.should_close:
+            _read_at_once(connection, _READ_BYTES)
             self._idle.append(_Idle(connection, time.monotonic()))
         else:
             connection.abort()
@@ -186,6 +195,13 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _read_at_once(connection: ResponseHandler, size: int) -> None:
+    """Read no more at once than so many bytes. Over TLS this changes nothing."""
+    # A connection may be lost, and the rest of its answer still be unread.
+    if connection.transport is not None:
+        vars(connection.transport)["max_size"] = size
 
 
 async def _write(connection: ResponseHandler, head: bytes, body: bytes) -> None:

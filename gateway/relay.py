@@ -121,16 +121,18 @@ class Relay:
 
     async def _stream(self, first: bytes) -> Reply:
         reader = EnvelopeReader(self._encoding, self._executor)
+        self._answer.expect_much()
         whole = False
         try:
             reply = await self._begin(self._make_reply(None))
             chunk = first
             while chunk:
-                await reader.feed(chunk)
-                if reader.done:
-                    self._tell(reader.envelope, whole=False)
-                    if self.caller_left:
-                        return reply
+                if self._told:
+                    await reader.feed(chunk)
+                    if reader.done:
+                        self._tell(reader.envelope, whole=False)
+                if self.caller_left and not self._told:
+                    return reply
                 await self._send(reply.write(chunk))
                 chunk = await self._read()
             whole = True

@@ -24,8 +24,6 @@ _CANDIDATE_BYTES: Final = 1024
 # A thread gets work in portions of this much (before decoding): each hand-over costs the event
 # loop some 50 us.
 _PORTION_BYTES: Final = 256 * 1024
-# Of text, what one thread decodes while another searches as much.
-_BATCH_BYTES: Final = 256 * 1024
 # More than this much (before decoding) is not held: `feed` waits then.
 _BACKLOG_BYTES: Final = 1024 * 1024
 # A thread that searches holds the GIL, and where it lets go of it for an instant (isal does while
