@@ -253,7 +253,7 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
             if not await ledger.delivered(_LAST_WORDS_SECONDS):
                 _log.error("unconfirmed", resolutions=ledger.unconfirmed, hint="their holds expire")
     finally:
-        await upstream.close()
+        upstream.close()
         await store.close()
         executor.shutdown()
 

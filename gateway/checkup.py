@@ -134,7 +134,7 @@ async def _check_keepa(settings: Settings, report: Report) -> None:
         else:
             _check_balance(read_envelope(body, encoding), settings, report)
         finally:
-            await upstream.close()
+            upstream.close()
 
 
 def _check_balance(envelope: Envelope, settings: Settings, report: Report) -> None:

@@ -99,9 +99,9 @@ class Upstream:
         self._connections = Connections(URL(base_url))
         self._token_target = f"/token?key={key}"
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connection pool."""
-        await self._connections.close()
+        self._connections.close()
 
     async def send(
         self, method: str, target: str, headers: CIMultiDict[str], body: bytes

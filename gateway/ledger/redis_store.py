@@ -14,7 +14,15 @@ from gateway.ledger.command import Command, ScriptCommand
 from gateway.ledger.link import REPLY_SECONDS, Elsewhere, Link, until_one_ends
 from gateway.ledger.scripts import TEXTS, Script, name_keys
 from gateway.ledger.sentinel import SentinelServers
-from gateway.ledger.servers import Dialer, NoServerError, OneServer, Server, Servers, ask
+from gateway.ledger.servers import (
+    Dialer,
+    NoServerError,
+    OneServer,
+    Server,
+    Servers,
+    ask,
+    hang_up,
+)
 from gateway.ledger.store import Arguments
 from gateway.redis_url import Kind, RedisUrl, read_redis_url
 
@@ -124,7 +132,7 @@ class RedisStore:
             )
         finally:
             self._link = None
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
 
     async def _converse(
         self, connection: AbstractConnection, server: Server, first_attempt: asyncio.Event

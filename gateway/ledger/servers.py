@@ -104,6 +104,17 @@ class Dialer:
         return (*self.credentials, *((("SELECT", str(db)),) if db else ()))
 
 
+async def hang_up(connection: AbstractConnection) -> None:
+    """Close a connection, whatever state it is in, without waiting for the server.
+
+    A TLS connection would stay open until the server has said goodbye, or 30 s.
+    """
+    writer = connection._writer  # noqa: SLF001 - as link.py uses it
+    if writer:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)
+
+
 async def ask(connection: AbstractConnection, *commands: Sequence[str]) -> list[Any]:
     """Send commands in one write over a connection that nobody else uses; return their replies.
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.crowd import ONE_TOKEN, verdict
+from support.vitals import open_descriptors
 from support.waiting import until
 from support.wire import Caller, write_request
 
@@ -33,10 +34,6 @@ def memory_mb(process):
 def cpu_seconds(process):
     fields = Path(f"/proc/{process.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def open_descriptors(process):
-    return len(list(Path(f"/proc/{process.process.pid}/fd").iterdir()))
 
 
 async def started(machines, simulator, **settings):
@@ -159,7 +156,7 @@ async def test_connections_leave_descriptors_for_keepa(machines, figures):
             *(caller.receive() for caller in callers), return_exceptions=True
         )
         told = Counter("gone" if isinstance(got, Exception) else verdict(got) for got in answers)
-        figures(told=dict(told), descriptors=open_descriptors(gateway))
+        figures(told=dict(told), descriptors=open_descriptors(gateway.process.pid))
         assert told["200"] == line["connections"]
         assert told["503 overloaded"] >= line["connections"] // 10 - 1
         assert told.keys() <= {"200", "503 overloaded", "gone"}
@@ -174,7 +171,7 @@ async def test_out_of_descriptors(machines, figures):
     gateway = await started(machines, simulator)
     assert (await gateway.ask(ONE_TOKEN)).status == 200
     most = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
-    limit = open_descriptors(gateway) + 5
+    limit = open_descriptors(gateway.process.pid) + 5
     async with AsyncExitStack() as stack:
         resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (limit, most[1]))
         for _ in range(300):

@@ -1,12 +1,11 @@
 """Refusals for other reasons than tokens: rate, slots, the upstream, the ledger, the balance."""
 
 import asyncio
-import ssl
-import subprocess
 import time
 from contextlib import AsyncExitStack
 
 import pytest
+from support.certificates import serve_with, sign_for_loopback
 from support.redis_server import free_port
 from support.refusals import check_balance, read_refusal
 from support.scripted_keepa import answer, scripted_keepa
@@ -151,25 +150,10 @@ async def test_first_contact_fails(serve, url):
     assert "127.0.0.1" not in told["error"]["message"]
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate that nobody trusts."""
-    folder = tmp_path_factory.mktemp("tls")
-    made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
-         "/CN=localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    if made.returncode:
-        pytest.skip("openssl does not make a certificate")
-    return folder
-
-
-async def test_certificate_that_nobody_trusts(serve, certificate):
+async def test_certificate_that_nobody_trusts(serve, tmp_path):
     """TLS that cannot be trusted is sent nothing: free calls get a 502, the key stays here."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    async with scripted_keepa(context) as keepa:
+    sign_for_loopback(tmp_path)
+    async with scripted_keepa(serve_with(tmp_path)) as keepa:
         gateway = await serve(keepa)
         got = await gateway.ask("/tracking?type=list&key=x")
         read_refusal(got, 502, "upstream_unreachable", "upstream")

@@ -4,13 +4,8 @@ import asyncio
 import hashlib
 
 import pytest
-from multidict import CIMultiDict
 from support.scripted_keepa import answer, fields
-from support.waiting import until
 from support.wire import Caller, ask, write_request
-from yarl import URL
-
-from gateway.connections import Connections
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 MB = 1_000_000
@@ -42,22 +37,6 @@ async def test_body_of_any_size_passes(serve, keepa, size, framing):
     assert hashlib.sha256(got.body).digest() == hashlib.sha256(body).digest()
     if framing == "length":
         assert got.get("Content-Length") == str(size)
-
-
-async def test_rest_of_a_lost_connections_answer_is_read(keepa):
-    """What came before Keepa closed the connection is read, though nothing more will come."""
-    body = b"x" * 100_000
-
-    async def script(_, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
-        await writer.drain()
-
-    keepa.script = script
-    answered = await Connections(URL(keepa.url)).request("GET", PRODUCT, CIMultiDict(), b"")
-    await until(answered.content.is_eof)
-    answered.expect_much()
-    assert await answered.content.read() == body
-    answered.close()
 
 
 async def test_slow_body_arrives_as_it_comes(serve, keepa):

@@ -1,12 +1,16 @@
 """A store behind TLS: reached, and believed only under the certificate that was asked for."""
 
-import subprocess
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.certificates import sign_for_loopback
 from support.ledger_calls import accounts, know, reserve, settle
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer, free_port
+from support.vitals import IS_THERE, open_descriptors
+from support.vitals import MISSING as NO_PROC
+from support.waiting import until
 
 from gateway.ledger import Ledger, RedisStore, Rules
 
@@ -22,26 +26,26 @@ pytestmark = [
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a key and its self-signed certificate for this machine's own address."""
     folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
-         "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    sign_for_loopback(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def tls_port(certificate: Path) -> Iterator[int]:
+def tls_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tls(certificate: Path, tls_port: int) -> Iterator[RedisServer]:
+    """A server that listens for TLS there."""
     if not REDIS_SERVER:
         pytest.skip(MISSING)
-    port = free_port()
     server = RedisServer(
-        certificate, "--tls-port", str(port), "--tls-auth-clients", "no",
+        certificate, "--tls-port", str(tls_port), "--tls-auth-clients", "no",
         "--tls-cert-file", str(certificate / "cert.pem"),
         "--tls-key-file", str(certificate / "key.pem"),
     )  # fmt: skip
-    yield port
+    yield server
     server.kill()
 
 
@@ -55,6 +59,21 @@ async def test_ledger_behind_tls(tls_port: int, certificate: Path, ear: object) 
     await settle(ledger, await reserve(ledger, "a", 30), 30)
     assert await accounts(ledger) == (70, 0, 30)
     await store.close()
+
+
+@pytest.mark.skipif(not IS_THERE, reason=NO_PROC)
+async def test_a_server_that_hangs_is_left_at_once(tls: RedisServer, tls_port: int) -> None:
+    """No socket waits for a goodbye that a hung server will not say."""
+    open_before = open_descriptors(os.getpid())
+    store = RedisStore(f"rediss://127.0.0.1:{tls_port}/0?ssl_cert_reqs=none", learning_seconds=0)
+    await store.open()
+    assert open_descriptors(os.getpid()) > open_before
+    tls.stop()
+    try:
+        await store.close()
+        await until(lambda: open_descriptors(os.getpid()) == open_before, 2)
+    finally:
+        tls.proceed()
 
 
 @pytest.mark.parametrize("options", ["", "?ssl_cert_reqs=none"])
