@@ -223,7 +223,7 @@ async def main(rounds: int, seconds: float) -> None:
             await call(url, SMALL, connections=4, seconds=3.5)
         async with watched(seen):
             await measure_small(urls, rounds, seconds)
-        await measure_large(urls, pid, max(2, rounds // 2), 2 * seconds)
+        await measure_large(urls, pid, rounds, seconds)
         await measure_callbacks(upstream, redis.url, folder, 4 * seconds)
 
 
