@@ -62,7 +62,7 @@ async def test_resolutions_go_before_any_new_reserve(
     await know(ledger, 100)
     holds = [await reserve(ledger, f"h{n}", 4) for n in range(20)]
     own_server.command("CLIENT", "KILL", "TYPE", "normal")
-    await until(lambda: not ledger.store.up)
+    await until(lambda: not ledger.store.up, every=0)
     for hold in holds[:10]:
         ledger.settle(hold, 4)
     for hold in holds[10:]:
