@@ -7,8 +7,9 @@ from isal import isal_zlib
 
 from gateway.envelope.scanner import PIECE_BYTES
 
-# What inflating is given at a time: what it cannot take at once it copies, over and over.
-_SLICE_BYTES: Final = 16 * 1024
+# What inflating is given at a time, for so many times its size of text: what it cannot take at once
+# it copies, over and over.
+_TEXT_PER_BYTE: Final = 4
 _GZIP: Final = 31  # zlib's window bits: 15, and how the data is wrapped
 _ZLIB: Final = 15
 _RAW: Final = -15
@@ -24,8 +25,8 @@ class Decoder(Protocol):
 
     has_ended: bool
 
-    def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        """The text of a chunk, in pieces of at most `PIECE_BYTES`, decoded as they are asked for.
+    def pieces(self, chunk: bytes, most: int = PIECE_BYTES) -> Iterator[bytes]:
+        """The text of a chunk, in pieces of at most `most` bytes, decoded as they are asked for.
 
         A chunk's pieces must be exhausted before those of the next are asked for. Data that cannot
         be decoded ends the text. A piece may be empty.
@@ -51,9 +52,9 @@ class _Plain:
 
     has_ended = False
 
-    def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        for start in range(0, len(chunk), PIECE_BYTES):
-            yield chunk[start : start + PIECE_BYTES]
+    def pieces(self, chunk: bytes, most: int = PIECE_BYTES) -> Iterator[bytes]:
+        for start in range(0, len(chunk), most):
+            yield chunk[start : start + most]
 
 
 class _Inflater:
@@ -67,19 +68,20 @@ class _Inflater:
         self._stream: isal_zlib.Decompress | None = None
         self.has_ended = False
 
-    def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        for start in range(0, len(chunk), _SLICE_BYTES):
-            rest: bytes | None = chunk[start : start + _SLICE_BYTES]
+    def pieces(self, chunk: bytes, most: int = PIECE_BYTES) -> Iterator[bytes]:
+        slice_bytes = most // _TEXT_PER_BYTE
+        for start in range(0, len(chunk), slice_bytes):
+            rest: bytes | None = chunk[start : start + slice_bytes]
             while rest is not None and not self.has_ended:
-                piece, rest = self._inflate(rest)
+                piece, rest = self._inflate(rest, most)
                 yield piece
 
-    def _inflate(self, data: bytes) -> tuple[bytes, bytes | None]:
+    def _inflate(self, data: bytes, most: int) -> tuple[bytes, bytes | None]:
         """The next piece, and the data after it; `None`: that was all of it."""
         if self._stream is None:
             self._stream = isal_zlib.decompressobj(wbits=self._window_bits(data))
         try:
-            piece = self._stream.decompress(data, PIECE_BYTES)
+            piece = self._stream.decompress(data, most)
         except _BAD_DATA:
             self.has_ended = True
             return b"", None
@@ -89,7 +91,7 @@ class _Inflater:
             self._stream = None
             self.has_ended = not self._is_gzip
             return piece, rest or None
-        if len(piece) < PIECE_BYTES:
+        if len(piece) < most:
             return piece, None
         # A full piece: more of the text may be waiting, even if all the data has been taken.
         return piece, self._stream.unconsumed_tail

@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.envelope.decoding import open_decoder
 from gateway.envelope.fields import Envelope, parse_envelope
-from gateway.envelope.scanner import Scanner
+from gateway.envelope.scanner import PIECE_BYTES, Scanner
 
 # A gzip body of 64 KiB holds 200 to 600 KiB of Keepa's JSON; a gzip bomb could hold 64 MiB.
 _WHOLE_BODY_BYTES: Final = 2 * 1024 * 1024
@@ -24,6 +24,8 @@ _CANDIDATE_BYTES: Final = 1024
 # A thread gets work in portions of this much (before decoding): each hand-over costs the event
 # loop some 50 us.
 _PORTION_BYTES: Final = 256 * 1024
+# Of text, in one go: each piece costs a thread two hand-overs of the GIL.
+_THREAD_PIECE_BYTES: Final = 256 * 1024
 # More than this much (before decoding) is not held: `feed` waits then.
 _BACKLOG_BYTES: Final = 1024 * 1024
 # A thread that searches holds the GIL, and where it lets go of it for an instant (isal does while
@@ -94,8 +96,9 @@ class EnvelopeReader:
         if self._decoder is None or self.done:
             self._drop_backlog()
             return
-        pieces = self._decoder.pieces(chunk)
-        if self._inline_budget > 0 and self._take_inline(pieces):
+        inline = self._inline_budget > 0
+        pieces = self._decoder.pieces(chunk, PIECE_BYTES if inline else _THREAD_PIECE_BYTES)
+        if inline and self._take_inline(pieces):
             return
         self._backlog.append(pieces)
         self._backlog_bytes += len(chunk)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from gateway.envelope.fields import FIELDS, Envelope, Field, check_value
 from gateway.envelope.structure import Place, walk
 
-# The most text that a search holds on its way through one piece.
+# What the event loop searches at a time, and a search holds.
 PIECE_BYTES: Final = 64 * 1024
 
 # A key, and its number if one stands there whole: where the text is cut, `12` may have been `123`,
@@ -50,7 +50,7 @@ class Scanner:
         return Envelope(**self._found)
 
     def feed(self, piece: bytes) -> None:
-        """Search a piece of the text, best of no more than `PIECE_BYTES`.
+        """Search a piece of the text, on the event loop of no more than `PIECE_BYTES`.
 
         Unless it all lies deeper than the root, its last 128 bytes are searched with the next
         piece: what starts there may end there.

@@ -12,8 +12,8 @@ _AS_BRACES: Final = bytes.maketrans(b"[]", b"{}")
 _NOISE: Final = bytes(set(range(256)) - set(b'"{}[]'))
 _SIGNS: Final = (b'"', b"{", b"}", b"[", b"]", b"\\")
 _BACKSLASH: Final = ord("\\")
-# More signs than this are found faster by looking at each byte.
-_FEW_SIGNS: Final = 100
+# Where signs stand closer than this on average, looking at each byte finds them faster.
+_BYTES_A_SIGN: Final = 512
 _CANCELLING_PASSES: Final = 4  # Keepa's answers nest about this deep, between two keys of the root
 _BETWEEN_BRACES: Final = (ord("{") + ord("}")) // 2  # less a brace: 1 for an opening one, else -1
 
@@ -76,12 +76,13 @@ def _squeeze(text: bytes) -> bytes:
     than a call that looks up each byte.
     """
     found: list[int] = []
+    few = len(text) // _BYTES_A_SIGN
     for sign in _SIGNS:
         at = text.find(sign)
         while at >= 0:
             found.append(at)
             at = text.find(sign, at + 1)
-            if len(found) > _FEW_SIGNS:
+            if len(found) > few:
                 return text
     found.sort()
     signs = bytearray()
