@@ -81,13 +81,11 @@ FAULTS = (
     # Merely slow: nobody is refused for it, and it can be connected to.
     _redis("late", on_wires("redis", lambda wire: wire.delay(0.5)), away=False, serves=True),
     _redis("cut and late", on_wires("redis", strikes.delay_and_cut), seconds=2.5, serves=True),
+    # Replies come in parts: three times as fast as the calls need them, and never whole in time.
     _redis(
-        "trickle",
-        on_wires("redis", lambda wire: wire.trickle(2000)),
-        _LEDGER,
-        away=False,
-        serves=True,
+        "trickle", on_wires("redis", lambda wire: wire.trickle(12_000)), away=False, serves=True
     ),
+    _redis("starved", on_wires("redis", lambda wire: wire.trickle(100))),
     _redis("away from one", on_wires("redis", FaultProxy.swallow, first_only=True), serves=True),
     _redis("halted", strikes.halt_redis),
     _redis("killed and emptied", strikes.empty_redis, _UNKNOWN),
