@@ -1,6 +1,5 @@
 """The pool of connections to Keepa, where a connection or Keepa itself is gone."""
 
-import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -9,7 +8,7 @@ import pytest
 from multidict import CIMultiDict
 from support.certificates import serve_with, sign_for_loopback
 from support.scripted_keepa import answer
-from support.vitals import IS_THERE, MISSING, open_descriptors
+from support.vitals import IS_THERE, MISSING, own_descriptors
 from support.waiting import until
 from yarl import URL
 
@@ -56,8 +55,8 @@ async def test_the_end_waits_for_no_goodbye(tmp_path, monkeypatch):
         got = await ask(connections)
         await got.content.read()
         got.close()
-        open_before = open_descriptors(os.getpid())
+        open_before = own_descriptors()
         connections.close()
-        await until(lambda: open_descriptors(os.getpid()) == open_before - 1, 2)
+        await until(lambda: own_descriptors() == open_before - 1, 2)
         over.set()
         hanging.result()

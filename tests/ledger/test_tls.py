@@ -1,6 +1,5 @@
 """A store behind TLS: reached, and believed only under the certificate that was asked for."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 from support.certificates import sign_for_loopback
 from support.ledger_calls import accounts, know, reserve, settle
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer, free_port
-from support.vitals import IS_THERE, open_descriptors
+from support.vitals import IS_THERE, own_descriptors
 from support.vitals import MISSING as NO_PROC
 from support.waiting import until
 
@@ -64,14 +63,14 @@ async def test_ledger_behind_tls(tls_port: int, certificate: Path, ear: object) 
 @pytest.mark.skipif(not IS_THERE, reason=NO_PROC)
 async def test_a_server_that_hangs_is_left_at_once(tls: RedisServer, tls_port: int) -> None:
     """No socket waits for a goodbye that a hung server will not say."""
-    open_before = open_descriptors(os.getpid())
+    open_before = own_descriptors()
     store = RedisStore(f"rediss://127.0.0.1:{tls_port}/0?ssl_cert_reqs=none", learning_seconds=0)
     await store.open()
-    assert open_descriptors(os.getpid()) > open_before
+    assert own_descriptors() > open_before
     tls.stop()
     try:
         await store.close()
-        await until(lambda: open_descriptors(os.getpid()) == open_before, 2)
+        await until(lambda: own_descriptors() == open_before, 2)
     finally:
         tls.proceed()
 
