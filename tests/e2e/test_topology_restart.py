@@ -102,8 +102,9 @@ async def test_a_rolling_restart_under_load_loses_no_call(topology, figures):
     await until(both_are_scraped, 20)
 
     load = Load(topology.front)
-    began_at = time.monotonic()
     first_lives = dict(topology.gateways)
+    await until(lambda: all(gateway.logged("call") for gateway in first_lives.values()))
+    began_at = time.monotonic()
     for name in first_lives:
         await topology.restart(name)
     seconds = time.monotonic() - began_at
