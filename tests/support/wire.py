@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 @dataclass(slots=True)
