@@ -144,7 +144,7 @@ async def test_a_delay_is_no_lack_of_speed(wire):
         link[1].write(b"%d\n" % n)
         await asyncio.sleep(0.01)
     assert [await link[0].readline() for _ in range(10)] == [b"%d\n" % n for n in range(10)]
-    assert 0.2 <= time.monotonic() - began_at < 0.6
+    assert 0.2 <= time.monotonic() - began_at < 1.5
 
 
 async def test_a_trickle_takes_its_time(wire):

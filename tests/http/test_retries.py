@@ -149,7 +149,7 @@ async def test_all_attempts_end_in_time(serve, keepa):
     began_at = asyncio.get_running_loop().time()
     got = await gateway.ask(PRODUCT)
     assert got.status in {502, 504}
-    assert asyncio.get_running_loop().time() - began_at < 1.5
+    assert asyncio.get_running_loop().time() - began_at < 2
 
 
 async def test_call_is_counted_once(serve, keepa):

@@ -85,7 +85,7 @@ async def test_without_redis_nothing_is_admitted(
     for call in (ledger.look, ledger.claim, lambda: ledger.reserve("a", 0, Terms(0), "s", "e")):
         with pytest.raises(LedgerUnavailable):
             await call()
-    assert time.monotonic() - began < 0.2
+    assert time.monotonic() - began < 0.5
     own_server.start()
     returned = time.monotonic()
     await until(lambda: ledger.store.up)
