@@ -15,9 +15,9 @@ run: .venv/for-run ## Install into .venv and run the gateway (without a KEEPA_AP
 	fi; \
 	exec $(BIN)/keepa-gateway serve
 
-# Two at a time: most of them wait for processes and for time to pass.
+# Four at a time, also on two cores: most of them wait for processes and for time to pass.
 test: .venv/for-test ## Install into .venv and run all tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadfile
 
 fuzz: .venv/for-test ## Try what nobody thought of, a minute for each property (SECONDS=60)
 	$(BIN)/pytest tests/fuzz --fuzz-seconds $(or $(SECONDS),60)
