@@ -39,7 +39,7 @@ chaos: .venv/for-test ## Cross every fault with every kind of call (needs redis-
 	$(BIN)/pytest tests/chaos --chaos=full -rP
 
 # Pins of what the image installs and of what builds the gateway there.
-pin = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+pin = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command 'make constraints' --upgrade
 
 constraints: ## Pin what the image installs, with hashes (needs uv)

@@ -138,10 +138,13 @@ class Link:
     async def _watch(self) -> None:
         """Give up a connection whose oldest command got no reply in time."""
         while self._connection.is_connected:
-            await asyncio.sleep(REPLY_SECONDS / 8)
+            now = self._loop.time()
             oldest = self._sent[0].sent_at if self._sent else None
-            if oldest is not None and self._loop.time() - oldest > REPLY_SECONDS:
+            # What is sent from now on is due no sooner.
+            due = (now if oldest is None else oldest) + REPLY_SECONDS
+            if due <= now:
                 raise TimeoutError
+            await asyncio.sleep(due - now)
 
     def _end_when_heard(self) -> None:
         if self._leaving and not self._sent:

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from support.processes import Machines
+from support.waiting import until
 from support.weather import Request
 
 from chaos.calls import call
@@ -37,7 +38,7 @@ async def test_a_stop_leaves_no_caller_hanging(tmp_path):
             await gateway.started()
             ends = []
             callers = [asyncio.create_task(keep_asking(gateway.url, ends)) for _ in range(CALLERS)]
-            await asyncio.sleep(0.4)
+            await until(lambda ends=ends: len(ends) > 5 * CALLERS)
             stopped_at = gateway.terminate()
             assert await gateway.ended(5) == 0
             took = time.monotonic() - stopped_at

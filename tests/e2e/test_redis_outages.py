@@ -72,7 +72,7 @@ async def ended_well(gateways, simulator, floor=FLOOR):
 
 
 async def test_retries_against_a_dead_store_are_cheap(machines, redis, figures):
-    """Down in service: the first call hears in about a second, 2 000 more in milliseconds each."""
+    """Down in service: the first call hears within a second, 2 000 more in milliseconds each."""
     simulator = await machines.simulate(tokens=100).started()
     gateways = await start(machines, simulator, redis.url, 1)
     (gateway,) = gateways
@@ -80,7 +80,7 @@ async def test_retries_against_a_dead_store_are_cheap(machines, redis, figures):
     redis.stop()
     told, first_seconds = await timed(gateway)
     assert told == "503 ledger_unavailable"
-    assert first_seconds < 1.2
+    assert first_seconds < 1
     redis.kill()
     assert await slow.verdicts() == {"200": slow.count}
     for _ in range(RETRIES // 4):
