@@ -30,7 +30,7 @@ from support.prometheus import exposed_families, families_in
 from gateway import cli
 from gateway.settings import Settings
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -82,12 +82,12 @@ def default_of(name: str) -> str:
 
 
 @each_setting
-def test_each_setting_is_in_the_readme(name: str) -> None:
-    """The README's table has each variable with its default and meaning."""
+def test_each_setting_is_in_its_table(name: str) -> None:
+    """The table of docs/configuration.md has each variable with its default and meaning."""
     default = default_of(name)
     shown = f"`{default}`" if default else "empty"
     meaning = Settings.model_fields[name].description
-    assert f"| `{name.upper()}` | {shown} | {meaning} |\n" in README
+    assert f"| `{name.upper()}` | {shown} | {meaning} |\n" in CONFIGURATION
 
 
 @each_setting
@@ -97,8 +97,8 @@ def test_each_setting_is_in_the_example(name: str) -> None:
 
 
 def test_nothing_else_is_documented_as_a_setting() -> None:
-    """A variable that is gone is gone from the README and the example too."""
-    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    """A variable that is gone is gone from its table and the example too."""
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", CONFIGURATION, re.MULTILINE))
     documented |= set(re.findall(r"^#([A-Z_]+)=", EXAMPLE, re.MULTILINE))
     assert documented == {name.upper() for name in Settings.model_fields}
 
