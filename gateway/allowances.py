@@ -39,7 +39,8 @@ class Allowance:
             and price.endpoint not in policy.endpoints
             and price.endpoint != _OPEN_TO_ALL
         ):
-            return EndpointNotAllowed()
+            allowed = ", ".join(sorted(policy.endpoints))
+            return EndpointNotAllowed(f"This service may only call these endpoints: {allowed}")
         if policy.max_offers is not None and (price.offers or 0) > policy.max_offers:
             return MaxOffers(asked=price.offers or 0, limit=policy.max_offers)
         if policy.code_limit is not None and (price.code_limit or 0) > policy.code_limit:

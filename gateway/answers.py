@@ -11,10 +11,11 @@ from isal import isal_zlib
 
 from gateway.balance import UNKNOWN, Balance
 from gateway.costs import Part
-from gateway.errors import InsufficientTokensError, Refusal
+from gateway.errors import Refusal
 from gateway.facts import Facts
 from gateway.headers import accepts_gzip, own_headers
 from gateway.reply import Reply
+from gateway.wording import deficit_of, describe
 
 _JSON = "application/json;charset=utf-8"
 # What a caller is told to wait when waiting will not help (Keepa's clients sleep `refillIn` and ask
@@ -101,15 +102,16 @@ def render(refusal: Refusal, call: Facts, now_ms: int) -> dict[str, Any]:
     """
     shows = refusal.shows_balance and call.balance.known
     balance = call.balance
-    message = (
-        refusal.describe(call) if isinstance(refusal, InsufficientTokensError) else str(refusal)
-    )
     if refusal.shows_balance:
         refill_in = refusal.retry_after_ms if refusal.retryable else _NEVER_MS
     else:
         refill_in = _NO_BALANCE_MS
     answer = {
-        "error": {"type": refusal.type, "message": message, "details": call.endpoint},
+        "error": {
+            "type": refusal.type,
+            "message": describe(refusal, call),
+            "details": call.endpoint,
+        },
         "reason": refusal.reason,
         "endpoint": call.endpoint,
         "service": call.service,
@@ -117,7 +119,7 @@ def render(refusal: Refusal, call: Facts, now_ms: int) -> dict[str, Any]:
         "current_balance": balance.available if shows else None,
         "required_tokens": call.required_tokens if refusal.shows_balance else None,
         "floor": call.floor if refusal.shows_balance else None,
-        "deficit": refusal.deficit(call),
+        "deficit": deficit_of(refusal, call),
         "reserved": balance.held if shows else None,
         "capacity": balance.capacity if shows else None,
         "retryable": refusal.retryable,

@@ -28,13 +28,12 @@
         ├── InternalError             500 internal
         └── UpstreamTimeout           504 upstream_timeout
 
-Each class carries its status, reason and retry; `render` in answers.py is the one place that turns
-a refusal into the JSON of the contract.
+Each class carries its status, reason and retry and knows nothing of calls: wording.py says it in a
+sentence, `render` in answers.py is the one place that turns it into the JSON of the contract.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
-
-from gateway.facts import Facts
 
 
 class GatewayError(Exception):
@@ -74,10 +73,6 @@ class Refusal(GatewayError):
         if not self.retryable or self.retry_after_ms is None:
             return None
         return max(1, -(-self.retry_after_ms // 1000))
-
-    def deficit(self, call: Facts) -> int | None:  # noqa: ARG002 - for those below
-        """Tokens missing; 0 where tokens are not the reason, None for what may never be done."""
-        return 0 if self.shows_balance else None
 
 
 class _Client(Refusal):
@@ -162,35 +157,16 @@ class InsufficientTokensError(Refusal):
     """
 
     status, reason, type = 429, "floor", "insufficientTokens"
-    floor_is: ClassVar[str] = "a floor"
 
     def __init__(self, *, retry_after_ms: int | None) -> None:
         super().__init__(retry_after_ms=retry_after_ms)
         self.retryable = retry_after_ms is not None
-
-    def deficit(self, call: Facts) -> int:
-        """Tokens missing until it fits; Keepa itself runs nothing from a balance of 0 down."""
-        return max(0, max(call.required_tokens + call.floor, 1) - call.balance.available)
-
-    def describe(self, call: Facts) -> str:
-        """One sentence for people."""
-        available, floor = call.balance.available, f"{self.floor_is} of {call.floor}"
-        if not self.deficit(call):
-            return (
-                f"Keepa tokens are kept for calls that have waited longer: {available} available, "
-                f"{call.required_tokens} required above {floor}"
-            )
-        return (
-            f"Insufficient Keepa tokens: {available} available, "
-            f"{call.required_tokens} required above {floor}"
-        )
 
 
 class ServiceFloor(InsufficientTokensError):
     """The call would take the available tokens below its service's own floor."""
 
     reason = "service_floor"
-    floor_is = "this service's floor"
 
 
 class ExceedsCapacity(InsufficientTokensError):
@@ -201,38 +177,40 @@ class ExceedsCapacity(InsufficientTokensError):
     def __init__(self) -> None:
         super().__init__(retry_after_ms=None)
 
-    def describe(self, call: Facts) -> str:
-        """One sentence for people."""
-        return (
-            f"The call can never fit: {call.required_tokens} tokens required above a floor of "
-            f"{call.floor}, the bucket holds at most {call.balance.capacity}"
-        )
-
 
 class ServiceQuota(Refusal):
-    """The service has used up what it may in this hour or day.
+    """The service has used up what its caps of hour and day allow.
 
     Args:
-        message: As for every refusal.
-        retry_after_ms: Until it fits; None: the call is larger than the cap itself.
+        caps: Its caps by the name of their setting, in tokens.
+        left: Tokens that they leave now.
+        retry_after_ms: Until the call fits; None: it costs more than a cap itself.
     """
 
     status, reason, type = 429, "service_quota", "quotaExceeded"
-    message = "The service's tokens of this hour or day do not suffice for this call"
+    message = "The service's caps do not leave enough tokens for this call"
 
-    def __init__(self, message: str | None = None, *, retry_after_ms: int | None) -> None:
-        if retry_after_ms is None:
-            message = message or "The call costs more than the service may use in an hour or a day"
-        super().__init__(message, retry_after_ms=retry_after_ms)
+    def __init__(self, caps: Mapping[str, int], left: int, *, retry_after_ms: int | None) -> None:
+        super().__init__(retry_after_ms=retry_after_ms)
+        self.caps = caps
+        self.left = left
         self.retryable = retry_after_ms is not None
 
 
 class ServiceConcurrency(Refusal):
-    """The service has as many calls in flight as it may."""
+    """The service has as many calls in flight as it may.
+
+    Args:
+        limit: How many that are.
+    """
 
     status, reason, type, retryable = 429, "service_concurrency", "quotaExceeded", True
     default_retry_ms = 1_000
     message = "The service has as many calls in flight as it may have at once"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
 
 
 class _CostLimit(Refusal):
@@ -253,14 +231,14 @@ class MaxCost(_CostLimit):
     """The call may cost more tokens than one call of the service's may."""
 
     reason = "max_cost"
-    message = "The call may cost {asked} tokens, and one call of this service at most {limit}"
+    message = "The call may cost {asked} tokens; this service's max_cost is {limit}"
 
 
 class MaxOffers(_CostLimit):
     """The call asks for more offers than the service may."""
 
     reason = "max_offers"
-    message = "The call asks for {asked} offers, and this service may ask for at most {limit}"
+    message = "The call asks for {asked} offers; this service's max_offers is {limit}"
 
 
 class CodeLimit(_CostLimit):
@@ -268,7 +246,7 @@ class CodeLimit(_CostLimit):
 
     reason = "code_limit"
     message = (
-        "The call asks for {asked} products for each code, and this service may for at most {limit}"
+        "The call asks for {asked} products for each code; this service's code_limit is {limit}"
     )
 
 
@@ -292,7 +270,7 @@ class LedgerUnavailable(Refusal):
 
     status, reason, type, retryable = 503, "ledger_unavailable", "unavailable", True
     default_retry_ms = 2_000
-    message = "The token ledger is not available"
+    message = "The token ledger in Redis is not available, and nothing was sent to Keepa"
 
 
 class BalanceUnknown(Refusal):
@@ -300,7 +278,7 @@ class BalanceUnknown(Refusal):
 
     status, reason, type, retryable = 503, "balance_unknown", "unavailable", True
     default_retry_ms = 2_000
-    message = "Keepa's token balance is not known yet"
+    message = "Keepa's token balance is not known yet, and nothing was sent to Keepa"
 
 
 class CircuitOpen(Refusal):
@@ -315,7 +293,7 @@ class Overloaded(Refusal):
 
     status, reason, type, retryable = 503, "overloaded", "unavailable", True
     default_retry_ms = 1_000
-    message = "Too many calls are waiting for Keepa"
+    message = "Too many calls wait for Keepa (MAX_CONCURRENCY in flight, MAX_QUEUE waiting)"
 
 
 class UpstreamTimeout(Refusal):

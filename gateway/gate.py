@@ -256,6 +256,11 @@ def _refusal_of(call: Call, facts: Facts, admission: Admission) -> Refusal:
     """Return what a call is told that may not run now."""
     facts.max_items_now = call.items_within(admission.balance, admission.room)
     code = admission.against or admission.code
+    policy = call.allowance.policy
+    if code == Code.QUOTA:
+        return ServiceQuota(policy.caps, admission.room or 0, retry_after_ms=admission.wait_ms)
+    if code == Code.CONCURRENCY:
+        return ServiceConcurrency(policy.max_concurrency or 0)
     if code in _LATER:
         return _LATER[code](retry_after_ms=admission.wait_ms)
     return _AT_ANY_TIME[code]()
@@ -264,11 +269,9 @@ def _refusal_of(call: Call, facts: Facts, admission: Admission) -> Refusal:
 _LATER: dict[int, Callable[..., Refusal]] = {
     Code.FLOOR: InsufficientTokensError,
     Code.SERVICE_FLOOR: ServiceFloor,
-    Code.QUOTA: ServiceQuota,
     Code.RATE: RateLimited,
 }
 _AT_ANY_TIME: dict[int, Callable[[], Refusal]] = {
     Code.CAPACITY: ExceedsCapacity,
     Code.UNKNOWN: BalanceUnknown,
-    Code.CONCURRENCY: ServiceConcurrency,
 }

@@ -165,6 +165,7 @@ class Intake:
                 body, is_rewritten = limited, True
         facts.endpoint = price.endpoint
         facts.required_tokens = price.tokens
+        facts.items = price.items
         return Call(
             request.method,
             # Of a form, the key is in the body: no question mark that the caller did not write.

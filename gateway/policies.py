@@ -56,6 +56,12 @@ class Policy(BaseModel):
     max_offers: Annotated[int, Field(strict=True, ge=_MIN_OFFERS, le=_MAX_OFFERS)] | None = None
     overdraft: Overdraft | None = None
 
+    @property
+    def caps(self) -> dict[str, int]:
+        """The caps that are set, by name, in tokens."""
+        caps = {"tokens_per_hour": self.tokens_per_hour, "tokens_per_day": self.tokens_per_day}
+        return {name: tokens for name, tokens in caps.items() if tokens is not None}
+
     @field_validator("endpoints", mode="before")
     @classmethod
     def _read_endpoints(cls, value: Any) -> Any:

@@ -13,6 +13,7 @@ from gateway.facts import Facts
 from gateway.ledger import Hold
 from gateway.log import CallLog
 from gateway.metrics import Metrics
+from gateway.wording import deficit_of
 
 _log: Any = structlog.get_logger(__name__)
 # As many of the latest refusals as a dashboard shows.
@@ -135,7 +136,7 @@ class Reports:
                 facts.endpoint,
                 refusal.reason,
                 facts.required_tokens,
-                refusal.deficit(facts),
+                deficit_of(refusal, facts),
                 is_enforced,
             )
         )

@@ -43,7 +43,8 @@ async def test_service_floor(serve, simulate):
     check_balance(told, available=80, required=3, floor=80)
     assert (told["deficit"], told["max_items_now"], told["service"]) == (3, 0, "batch")
     assert told["error"]["message"] == (
-        "Insufficient Keepa tokens: 80 available, 3 required above this service's floor of 80"
+        "Insufficient Keepa tokens: 80 available, 3 required above this service's floor of 80; "
+        f"it fits in {told['retry_after_seconds']} s"
     )
     assert told["retryable"]
     assert 0 <= told["refillIn"] - simulator.state()["refill_in_ms"] < SLACK_MS

@@ -25,7 +25,8 @@ async def test_floor_tells_all_of_the_contract(serve, simulate):
     check_balance(told, available=15, required=50)
     assert (told["deficit"], told["endpoint"], told["service"]) == (45, "bestsellers", "pricing")
     assert told["error"]["message"] == (
-        "Insufficient Keepa tokens: 15 available, 50 required above a floor of 10"
+        "Insufficient Keepa tokens: 15 available, 50 required above a floor of 10; "
+        f"it fits in {told['retry_after_seconds']} s"
     )
     assert told["error"]["details"] == "bestsellers"
     assert (told["retryable"], told["refillRate"]) == (True, 20)

@@ -15,6 +15,7 @@ BALANCE = Balance(
     known=True, tokens=45, held=30, refill_rate=20, flow_micro=0, lump_in_ms=30_000,
     observed_ms_ago=0, consumed=0,
 )  # fmt: skip
+CAPS = {"tokens_per_hour": 600}
 CALL = Facts("id-1", "product", "pricing", 50, 10, BALANCE, max_items_now=3)
 
 
@@ -39,7 +40,7 @@ def test_fields():
     assert refusal.fields["refillIn"] == 149_500
     assert str(refusal) == (
         "NOT_ENOUGH_TOKEN: Insufficient Keepa tokens: 15 available, 50 required above a floor of "
-        "10 (429 floor, request id-1)"
+        "10; it fits in 150 s (429 floor, request id-1)"
     )
 
 
@@ -48,9 +49,9 @@ CASES = [
     (errors.InsufficientTokensError(retry_after_ms=None), client.InsufficientTokensError, None),
     (errors.ServiceFloor(retry_after_ms=60_000), client.InsufficientTokensError, 60),
     (errors.ExceedsCapacity(), client.InsufficientTokensError, None),
-    (errors.ServiceQuota(retry_after_ms=9_001), client.QuotaExceeded, 10),
-    (errors.ServiceQuota(retry_after_ms=None), client.QuotaExceeded, None),
-    (errors.ServiceConcurrency(), client.QuotaExceeded, 1),
+    (errors.ServiceQuota(CAPS, 12, retry_after_ms=9_001), client.QuotaExceeded, 10),
+    (errors.ServiceQuota(CAPS, 12, retry_after_ms=None), client.QuotaExceeded, None),
+    (errors.ServiceConcurrency(4), client.QuotaExceeded, 1),
     (errors.MaxCost(asked=9, limit=5), client.CostLimit, None),
     (errors.RateLimited(retry_after_ms=3_000), client.RateLimited, 3),
     (errors.Unauthorized(), client.Unauthorized, None),
