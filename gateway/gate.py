@@ -116,14 +116,22 @@ class Gate:
     async def judge(self, call: Call, facts: Facts) -> Refusal | None:
         """Return what would be told to the call now, consuming nothing; None: it would run.
 
+        It waits for an unknown balance as the call would.
+
         Raises:
             LedgerUnavailable: Nobody can say.
         """
-        admission = await self._reserve(next(self._call_ids), call, purpose=Purpose.QUOTE)
+        refusal = call.objection or self._breaker.refusal
+        ask = self._reserve if refusal else self._ask
+        try:
+            admission = await ask(next(self._call_ids), call, purpose=Purpose.QUOTE)
+        except BalanceUnknown as unknown:
+            facts.balance = self._ledger.latest
+            return unknown
         facts.balance = admission.balance
         facts.max_items_now = call.items_within(admission.balance, admission.room)
-        if call.objection or self._breaker.refusal:
-            return call.objection or self._breaker.refusal
+        if refusal:
+            return refusal
         if admission.code == Code.DONE:
             return None
         return _refusal_of(call, facts, admission)
@@ -197,7 +205,7 @@ class Gate:
         with self._slots.on_the_way:
             is_probe = not self._breaker.is_closed
             ask = self._ask_as_probe if is_probe else self._ask
-            admission = await ask(call_id, call, wait_seconds, place)
+            admission = await ask(call_id, call, wait_seconds=wait_seconds, place=place)
         facts.balance = admission.balance
         if admission.hold:
             return Admitted(admission.hold, is_probe), admission
@@ -210,17 +218,27 @@ class Gate:
         await self._breaker.become_probe()
         admission = None
         try:
-            admission = await self._ask(call_id, call, wait_seconds, place)
+            admission = await self._ask(call_id, call, wait_seconds=wait_seconds, place=place)
         finally:
             if admission is None or admission.hold is None:
                 self._breaker.give_back()
         return admission
 
-    async def _ask(self, call_id: str, call: Call, wait_seconds: float, place: str) -> Admission:
+    async def _ask(
+        self,
+        call_id: str,
+        call: Call,
+        *,
+        purpose: Purpose = Purpose.ADMIT,
+        wait_seconds: float = 0.0,
+        place: str = "",
+    ) -> Admission:
         """Ask for a hold; wait a little for an unknown balance."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            admission = await self._reserve(call_id, call, wait_seconds=wait_seconds, place=place)
+            admission = await self._reserve(
+                call_id, call, purpose=purpose, wait_seconds=wait_seconds, place=place
+            )
             if admission.code != Code.UNKNOWN:
                 return admission
             patience = deadline - time.monotonic()

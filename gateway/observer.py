@@ -23,21 +23,9 @@ _LOOK_AGAIN_SECONDS = 0.1
 # After a failed attempt; with nobody waiting a second more each time, up to the second number.
 _TRY_AGAIN_SECONDS = 0.5
 _TRY_AGAIN_AT_MOST_SECONDS = 8.0
-
-
-def read_observation(envelope: Envelope, seen_at: float) -> Observation | None:
-    """Return what the ledger can weigh, or None where the answer is no reading of the bucket."""
-    if not envelope.has_observation:
-        return None
-    # A flow above the rate itself means no gain; more digits of it mean nothing.
-    flow = min(envelope.flow_reduction or 0.0, float(envelope.refill_rate or 0))
-    return Observation(
-        envelope.tokens_left or 0,
-        envelope.refill_in_ms or 0,
-        envelope.refill_rate or 0,
-        int(flow * MICRO),
-        seen_at,
-    )
+_MINUTE_MS = 60_000
+# Each answer may say the same.
+_WARN_AGAIN_SECONDS = 600.0
 
 
 class Observer:
@@ -57,6 +45,7 @@ class Observer:
         self._stale_seconds = stale_seconds
         self._wanted = asyncio.Event()
         self._turn: Turn | None = None
+        self._warn_at = 0.0
         # Without calls nobody else would ask, and a gateway that is not ready gets no calls.
         ledger.on_doubt = self._wanted.set
         # What the waiters wait for: None when calls are admitted, or why they will not be.
@@ -84,6 +73,38 @@ class Observer:
             raise BalanceUnknown from None
         if refusal:
             raise type(refusal)
+
+    def read(self, envelope: Envelope, seen_at: float) -> Observation | None:
+        """Return what the ledger can weigh, or None where the answer is no reading of the bucket.
+
+        Args:
+            envelope: Of any answer of Keepa's.
+            seen_at: When its headers came, monotonic seconds.
+        """
+        if not envelope.has_observation:
+            return None
+        # A flow above the rate itself means no gain; more digits of it mean nothing.
+        flow = min(envelope.flow_reduction or 0.0, float(envelope.refill_rate or 0))
+        return Observation(
+            envelope.tokens_left or 0,
+            self._read_refill_in(envelope.refill_in_ms or 0),
+            envelope.refill_rate or 0,
+            int(flow * MICRO),
+            seen_at,
+        )
+
+    def _read_refill_in(self, told_ms: int) -> int:
+        """Return when the next lump comes; a minute where what is told cannot be.
+
+        There is a lump each minute. One that is overdue may be in `tokensLeft` already, and counted
+        again it would be spent twice.
+        """
+        if 0 <= told_ms <= _MINUTE_MS:
+            return told_ms
+        if time.monotonic() >= self._warn_at:
+            self._warn_at = time.monotonic() + _WARN_AGAIN_SECONDS
+            _log.warning("refill_in_out_of_range", told_ms=told_ms, taken_for_ms=_MINUTE_MS)
+        return _MINUTE_MS
 
     async def run(self) -> None:
         """Observe for ever: at start, whenever the observation has grown old, or on demand."""
@@ -135,7 +156,7 @@ class Observer:
         # Kept until it is used up or over: a failed attempt does not make the next one wait for it.
         self._turn = turn
         body, encoding, seen_at = await self._upstream.fetch_token()
-        observation = read_observation(read_envelope(body, encoding), seen_at)
+        observation = self.read(read_envelope(body, encoding), seen_at)
         if observation is None:
             _log.error("no_reading", hint="Keepa's /token told no balance: is the key right?")
             raise BalanceUnknown

@@ -33,7 +33,7 @@ from gateway.gate import Gate
 from gateway.headers import request_id, traceparent
 from gateway.intake import Intake
 from gateway.ledger import Ledger
-from gateway.observer import PATIENCE_SECONDS, Observer, read_observation
+from gateway.observer import PATIENCE_SECONDS, Observer
 from gateway.reply import Reply
 from gateway.reports import Reports
 from gateway.upstream import Slots, backoff_seconds
@@ -230,7 +230,7 @@ class Proxy:
         carriage.outcome = "settled"
         carriage.consumed = consumed
         self._reports.settled(hold, consumed)
-        self._ledger.settle(hold, consumed, read_observation(envelope, carriage.seen_at))
+        self._ledger.settle(hold, consumed, self._observer.read(envelope, carriage.seen_at))
 
     def _explain(
         self, request: web.BaseRequest, carriage: Carriage, failure: Refusal | TimeoutError

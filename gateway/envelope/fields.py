@@ -4,7 +4,9 @@ Every JSON answer of Keepa's carries them at top level, errors included (Keepa's
 "Response", and recorded answers).
 """
 
+import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +23,7 @@ class Envelope:
 
     Attributes:
         tokens_left: the balance in tokens, may be negative.
-        refill_in_ms: milliseconds to the next lump, 0 to 60 000.
+        refill_in_ms: milliseconds to the next lump, as told: a bucket's are 0 to 60 000.
         refill_rate: tokens in each minute's lump.
         flow_reduction: the part of the lump that price trackings take away, in tokens.
         tokens_consumed: what the answered call cost, in tokens.
@@ -64,22 +66,25 @@ _NOTHING: Final = Envelope()
 
 
 class Field(NamedTuple):
-    """Where a field's value goes and which values are believed; all others count as not found."""
+    """Where a field's value goes and which values are believed; all others count as not found.
+
+    `read` makes a whole number of it where the ledger counts in whole ones: a fraction is rounded
+    to the side that spends less.
+    """
 
     attribute: str
     lowest: float
     highest: float
-    is_whole: bool = True
+    read: Callable[[float], float]
 
 
 FIELDS: Final = {
-    b"tokensLeft": Field("tokens_left", -(10**9), 10**9),
-    # Out of range is rejected, not clamped: a lump taken for earlier than it is would be spent
-    # before it arrives. Without this reading the ledger goes on by its own schedule.
-    b"refillIn": Field("refill_in_ms", 0, 60_000),
-    b"refillRate": Field("refill_rate", 0, 10**6),
-    b"tokenFlowReduction": Field("flow_reduction", 0, sys.float_info.max, is_whole=False),
-    b"tokensConsumed": Field("tokens_consumed", 0, 10**9),
+    b"tokensLeft": Field("tokens_left", -(10**9), 10**9, math.floor),
+    # A bucket's is 0 to 60 000. What else is told does not make the rest of the answer worthless.
+    b"refillIn": Field("refill_in_ms", -sys.float_info.max, sys.float_info.max, math.ceil),
+    b"refillRate": Field("refill_rate", 0, 10**6, math.floor),
+    b"tokenFlowReduction": Field("flow_reduction", 0, sys.float_info.max, float),
+    b"tokensConsumed": Field("tokens_consumed", 0, 10**9, math.ceil),
 }
 
 
@@ -108,12 +113,5 @@ def parse_envelope(text: bytes) -> Envelope | None:
 
 
 def check_value(field: Field, value: float) -> float | None:
-    """The value of a JSON number, or `None` where the field cannot have it.
-
-    JSON knows no integers, so `12.0` is 12; `12.5` is no value of a whole field.
-    """
-    if not field.lowest <= value <= field.highest:
-        return None
-    if not field.is_whole:
-        return value
-    return int(value) if value == int(value) else None
+    """The value of a JSON number, or `None` where the field cannot have it."""
+    return field.read(value) if field.lowest <= value <= field.highest else None

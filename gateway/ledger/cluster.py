@@ -8,7 +8,7 @@ from typing import Any
 from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, MovedError, RedisError
 
-from gateway.ledger.servers import Dialer, NoServerError, Server, ask, hang_up
+from gateway.ledger.servers import Dialer, NoServerError, Server, ask
 from gateway.redis_url import RedisUrl
 
 _ANSWER_SECONDS = 0.4
@@ -69,7 +69,7 @@ class ClusterServers:
             *_, slots = await ask(connection, *self._dialer.credentials, ("CLUSTER", "SLOTS"))
         finally:
             with suppress(RedisError, OSError):
-                await hang_up(connection)
+                await connection.disconnect(nowait=True)
         return list(slots)
 
     def _choose(self, slots: list[Any], asked_host: str) -> Server:

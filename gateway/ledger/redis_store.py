@@ -21,7 +21,6 @@ from gateway.ledger.servers import (
     Server,
     Servers,
     ask,
-    hang_up,
 )
 from gateway.ledger.store import Arguments
 from gateway.redis_url import Kind, RedisUrl, read_redis_url
@@ -132,7 +131,7 @@ class RedisStore:
             )
         finally:
             self._link = None
-            await hang_up(connection)
+            await connection.disconnect(nowait=True)
 
     async def _converse(
         self, connection: AbstractConnection, server: Server, first_attempt: asyncio.Event

@@ -6,7 +6,7 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from gateway.ledger.servers import Dialer, NoServerError, Server, ask, hang_up
+from gateway.ledger.servers import Dialer, NoServerError, Server, ask
 from gateway.redis_url import RedisUrl
 
 # All are asked at once. Whoever is slower is left out: the ledger must follow a fail-over well
@@ -103,4 +103,4 @@ class _Sentinel:
         """Let go of it."""
         connection, self._connection = self._connection, None
         if connection:
-            await hang_up(connection)
+            await connection.disconnect(nowait=True)

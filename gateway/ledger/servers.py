@@ -66,6 +66,32 @@ class OneServer:
         """Nothing was kept."""
 
 
+class _Abrupt(AbstractConnection):
+    """Disconnects without waiting for the server, whoever asks for it.
+
+    redis-py closes, and does so itself where a write is cut short: a TLS connection would stay open
+    for 30 s or until the server has said goodbye; one that the server does not read, for ever where
+    the kernel's buffer did not take all that was written.
+    """
+
+    async def disconnect(self, *arguments: Any, **named: Any) -> None:
+        if self._writer:
+            self._writer.transport.abort()
+        await super().disconnect(*arguments, **named)
+
+
+class _TcpConnection(_Abrupt, Connection):
+    pass
+
+
+class _TlsConnection(_Abrupt, SSLConnection):
+    pass
+
+
+class _SocketConnection(_Abrupt, UnixDomainSocketConnection):
+    pass
+
+
 class Dialer:
     """Makes connections with what the URL says: TLS, user, password, database."""
 
@@ -83,11 +109,11 @@ class Dialer:
     def dial(self, host: str, port: int) -> AbstractConnection:
         """Return a connection, not connected yet."""
         if self._url.kind is Kind.SOCKET:
-            return UnixDomainSocketConnection(path=self._url.path, **self._arguments)
+            return _SocketConnection(path=self._url.path, **self._arguments)
         if self._url.tls is None:
-            return Connection(host=host, port=port, **self._arguments)
+            return _TcpConnection(host=host, port=port, **self._arguments)
         tls: dict[str, Any] = self._url.tls
-        return SSLConnection(host=host, port=port, **tls, **self._arguments)
+        return _TlsConnection(host=host, port=port, **tls, **self._arguments)
 
     @property
     def credentials(self) -> tuple[tuple[str, ...], ...]:
@@ -102,17 +128,6 @@ class Dialer:
         """The commands that a data server hears first."""
         db = self._url.db
         return (*self.credentials, *((("SELECT", str(db)),) if db else ()))
-
-
-async def hang_up(connection: AbstractConnection) -> None:
-    """Close a connection, whatever state it is in, without waiting for the server.
-
-    A TLS connection would stay open until the server has said goodbye, or 30 s.
-    """
-    writer = connection._writer  # noqa: SLF001 - as link.py uses it
-    if writer:
-        writer.transport.abort()
-    await connection.disconnect(nowait=True)
 
 
 async def ask(connection: AbstractConnection, *commands: Sequence[str]) -> list[Any]:

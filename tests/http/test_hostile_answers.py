@@ -26,8 +26,6 @@ def with_raw(name, value):
 
 
 UNBELIEVABLE = {
-    "negative refillIn": with_raw("refillIn", -1),
-    "refillIn of a year": with_raw("refillIn", 365 * 86_400_000),
     "refillIn as text": with_raw("refillIn", '"30000"'),
     "tokensLeft of 10^18": with_raw("tokensLeft", 10**18),
     "tokensLeft of -10^18": with_raw("tokensLeft", -(10**18)),
@@ -39,11 +37,9 @@ UNBELIEVABLE = {
     "tokensLeft as a list": with_raw("tokensLeft", "[99]"),
     "tokensLeft is true": with_raw("tokensLeft", "true"),
     "tokensLeft is null": with_raw("tokensLeft", "null"),
-    "tokensLeft of half a token": with_raw("tokensLeft", 98.5),
     "tokensLeft is no number": with_raw("tokensLeft", "NaN"),
     "negative refillRate": with_raw("refillRate", -20),
     "refillRate of 10^15": with_raw("refillRate", 10**15),
-    "refillRate of half a token": with_raw("refillRate", 19.5),
     "refillRate of 0": with_raw("refillRate", 0),
 }
 
@@ -65,6 +61,31 @@ async def test_lie_that_no_bucket_could_tell_is_no_reading(serve, keepa, lie):
     assert (await gateway.ask(PRODUCT)).status == 200
     tokens = await gateway.at_rest()
     assert (tokens["remaining"], tokens["available"]) == (98, 98)
+
+
+ODD = {
+    "lump overdue": (with_raw("refillIn", -1), (99, 20)),
+    "lump in a year": (with_raw("refillIn", 365 * 86_400_000), (99, 20)),
+    "half a token left": (with_raw("tokensLeft", 97.5), (97, 20)),
+    "half a token of rate": (with_raw("refillRate", 19.5), (99, 19)),
+}
+
+
+@pytest.mark.parametrize(("told", "read"), ODD.values(), ids=ODD.keys())
+async def test_odd_number_spoils_no_reading(serve, keepa, log, told, read):
+    """A lump that cannot be then comes in a minute, fractions spend less; one warning for all."""
+    gateway = await serve(keepa)
+    await gateway.until_ready()
+    keepa.reply = told
+    for _ in range(2):
+        assert (await gateway.ask(PRODUCT)).status == 200
+    tokens = await gateway.at_rest()
+    assert (tokens["remaining"], tokens["refill_rate"]) == read
+    warnings = [line for line in log if line["event"] == "refill_in_out_of_range"]
+    is_late = b'"refillIn":' + b"%d" % FIELDS["refillIn"] not in told
+    assert len(warnings) == is_late
+    if is_late:
+        assert 59_000 < tokens["refill_in_ms"] <= 60_000
 
 
 BELIEVABLE = {

@@ -258,6 +258,16 @@ async def test_quote_without_a_balance(serve):
     assert read_refusal(got, 503, "ledger_unavailable", "unavailable")["required_tokens"] == 1
 
 
+async def test_quote_waits_for_a_balance_as_the_call_would(serve, simulator, own_redis):
+    """A new ledger admits nothing for 2.5 s: quote and call are told what comes after."""
+    gateway = await serve(simulator, redis_url=own_redis.url)
+    quoted, called = await asyncio.gather(
+        gateway.ask("/quote?path=product&asin=B1"), gateway.ask("/product?domain=1&asin=B1")
+    )
+    assert called.status == 200
+    assert read_quote(quoted)["current_balance"] in {99, 100}
+
+
 async def test_quote_says_when_it_fits(serve, simulate):
     """Who waits as long as the quote says is admitted."""
     gateway = await serve(await simulate(tokens=10, first_lump_in_ms=1_200))

@@ -1,12 +1,16 @@
 """Redis away, halted, slow or flushed: nothing is admitted on a guess, nothing is lost."""
 
 import asyncio
+import socket
 import time
+from asyncio import selector_events
 
 import pytest
 from support.ledger_calls import accounts, ask, know, reserve
 from support.redis_relay import SlowRelay
 from support.redis_server import RedisServer
+from support.vitals import IS_THERE, own_descriptors
+from support.vitals import MISSING as NO_PROC
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
@@ -314,3 +318,34 @@ async def test_a_socket_leads_to_the_same_ledger(
     await know(other, 80)
     assert (await accounts(server_ledger))[0] == 80
     await store.close()
+
+
+@pytest.fixture
+def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections whose kernel takes less than a greeting has."""
+    transport = selector_events._SelectorSocketTransport
+    make = transport.__init__
+
+    def make_small(self, loop, sock, *arguments, **how) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        make(self, loop, sock, *arguments, **how)
+
+    monkeypatch.setattr(transport, "__init__", make_small)
+
+
+@pytest.mark.skipif(not IS_THERE, reason=NO_PROC)
+@pytest.mark.usefixtures("small_buffers")
+async def test_a_greeting_that_is_never_taken_leaves_no_connection_behind(account: str) -> None:
+    """A Redis that hangs from the first byte on: each attempt ends with its descriptor."""
+    with socket.socket() as hung:
+        hung.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        hung.bind(("127.0.0.1", 0))
+        hung.listen()
+        before = own_descriptors()
+        store = RedisStore(f"redis://127.0.0.1:{hung.getsockname()[1]}/0", account)
+        await store.open()
+        assert store.trouble == "TimeoutError"
+        await asyncio.sleep(1.2)
+        assert own_descriptors() <= before + 1
+        await store.close()
+        assert own_descriptors() == before

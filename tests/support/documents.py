@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ NAMES = {
 }
 _LIMITS = {
     "tokensLeft": (-(10**9), 10**9),
-    "refillIn": (0, 60_000),
+    "refillIn": (-sys.float_info.max, sys.float_info.max),
     "refillRate": (0, 10**6),
     "tokenFlowReduction": (0, float("inf")),
     "tokensConsumed": (0, 10**9),
@@ -140,4 +141,5 @@ def _believe(name: str, value: Any) -> float | None:
         return None
     if name == "tokenFlowReduction":
         return float(value)
-    return int(value) if value == int(value) else None
+    # A fraction counts for the side that spends less.
+    return value // 1 if name in {"tokensLeft", "refillRate"} else -(-value // 1)
