@@ -221,7 +221,7 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
             breaker=breaker,
             store=store.kind,
             enforces=settings.enforce,
-            is_simulated=settings.simulated,
+            is_simulated=lambda: settings.simulated or upstream.is_simulated,
             max_age_seconds=settings.balance_max_age_seconds,
         ),
     )
@@ -237,7 +237,7 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
             yield Site(
                 proxy=proxy,
                 quotes=Quotes(intake, gate, settings.min_balance_threshold),
-                usage=UsagePage(history, time.time),
+                usage=UsagePage(history, settings.account_name, time.time),
                 ledger=ledger,
                 line=line,
                 allowances=allowances,

@@ -46,10 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     _add_usage(commands.add_parser("usage", help="ask a running gateway who used how much"))
     demo = commands.add_parser(
-        "demo", help="see it work: simulator, gateway, three services; PORT: any free one"
+        "demo", help="see it work: twenty seconds of three services on one key; PORT: any free one"
     )
     demo.set_defaults(run=_demo)
-    demo.add_argument("--once", action="store_true", help="end after the summary")
+    demo.add_argument(
+        "--stay", action="store_true", help="keep the dashboard up, with some traffic, until Ctrl-C"
+    )
     simulate = commands.add_parser("simulate", help="run the built-in Keepa simulator")
     simulate.set_defaults(run=_simulate)
     defaults = SimulatorConfig()
@@ -117,11 +119,13 @@ def _usage(options: argparse.Namespace) -> int:
     asked |= {"format": "csv" if options.csv else "json"}
     try:
         url = options.url or own_url(settings.host, settings.port)
-        body = asyncio.run(ask_usage(url, settings.admin_token.get_secret_value(), asked))
-        text = body.decode() if options.csv else draw_table(body)
+        told = asyncio.run(ask_usage(url, settings.admin_token.get_secret_value(), asked))
+        text = told.body.decode() if options.csv else draw_table(told.body)
     except NoAnswer as error:
         print(error, file=sys.stderr)
         return 1
+    # Beside CSV, which is for programs; above a table.
+    print(told.by, file=sys.stderr if options.csv else sys.stdout)
     print(text, end="" if options.csv else "\n")
     return 0
 
@@ -129,11 +133,11 @@ def _usage(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     # The demo's own lines are what is to be seen.
     set_up_logging("ERROR", "console", ())
-    return 0 if asyncio.run(_run_demo(once=options.once)) else 1
+    return 0 if asyncio.run(_run_demo(stay=options.stay)) else 1
 
 
-async def _run_demo(*, once: bool) -> bool:
-    return await run_demo(partial(print, flush=True), _stop_signal(), once=once)
+async def _run_demo(*, stay: bool) -> bool:
+    return await run_demo(partial(print, flush=True), _stop_signal(), stay=stay)
 
 
 def _simulate(options: argparse.Namespace) -> int:

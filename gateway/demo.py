@@ -43,13 +43,13 @@ def demo_settings(keepa_url: str) -> Settings:
     )
 
 
-async def run_demo(say: Say, stop: asyncio.Event, *, once: bool) -> bool:
-    """Play the script, sum it up, then keep up some traffic.
+async def run_demo(say: Say, stop: asyncio.Event, *, stay: bool) -> bool:
+    """Play the script and sum it up.
 
     Args:
         say: Shows one line or several.
         stop: Ends the demo, however far it is.
-        once: End after the summary.
+        stay: Then keep up some traffic, for the dashboard, until it is stopped.
 
     Returns:
         Whether, as far as it came, every answer was as told and the floor was kept.
@@ -64,15 +64,16 @@ async def run_demo(say: Say, stop: asyncio.Event, *, once: bool) -> bool:
         aiohttp.ClientSession(url, timeout=_PATIENCE) as session,
     ):
         say(f"Gateway   {url}")
-        say(f"Dashboard {url}/dashboard")
+        until = "" if stay else " (until the summary; --stay keeps it up)"
+        say(f"Dashboard {url}/dashboard{until}")
         say(
             f"Keepa     simulated: {account.tokens} tokens now, {account.refill_rate} more each "
             f"minute, the first in {account.first_lump_in_ms // 1000} s\n"
         )
         demo = _Demo(session, say)
         is_good = await _until(stop, demo.perform(keepa, url))
-        if is_good is not None and not once:
-            say("\nSome traffic goes on until Ctrl-C.")
+        if is_good is not None and stay:
+            say("\nThe dashboard stays up, with some traffic, until Ctrl-C.")
             await _until(stop, demo.go_on())
         return is_good is not False
 
@@ -170,10 +171,10 @@ class _Demo:
             service: ", ".join(f"{count} {reason}" for reason, count in told["refusals"].items())
             for service, told in status["services"].items()
         }
-        usage = draw_table(await ask_usage(url, "", {"by": "service", "format": "json"}))
+        usage = await ask_usage(url, "", {"by": "service", "format": "json"})
         floor, lowest = status["tokens"]["floor"], truth["lowest_balance_by_charge"]
         is_kept = lowest >= floor
-        self._say(f"\nWho used what, {usage}\n")
+        self._say(f"\nWho used what, {draw_table(usage.body)}\n")
         for service, reasons in refused.items():
             self._say(f"Refused to {service}: {reasons or 'nothing'}")
         self._say(
@@ -183,5 +184,4 @@ class _Demo:
             f"{'kept' if is_kept else 'CROSSED'}.\n"
             f"Answers that were not as told: {self._surprises}."
         )
-        self._say(f"\nDashboard: {url}/dashboard")
         return is_kept and not self._surprises

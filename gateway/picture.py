@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gateway import __version__
@@ -29,7 +29,8 @@ class Setting:
     store: str
     """Its kind."""
     enforces: bool
-    is_simulated: bool
+    is_simulated: Callable[[], bool]
+    """Whether no real Keepa answers."""
     max_age_seconds: float
     """An older observation is refreshed."""
 
@@ -41,7 +42,7 @@ def describe_moment(setting: Setting, look: Look | None, gateways: int) -> dict[
         "store": {"kind": setting.store, "up": look is not None},
         "breaker": setting.breaker.state.value,
         "enforce": setting.enforces,
-        "simulated": setting.is_simulated,
+        "simulated": setting.is_simulated(),
         "max_age_seconds": setting.max_age_seconds,
         "version": __version__,
     }

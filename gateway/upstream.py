@@ -17,6 +17,8 @@ _TOKEN_SECONDS = 5
 _BACKOFF_SECONDS = 0.2
 _BACKOFF_AT_MOST_SECONDS = 5.0
 _TOKEN_BYTES = 65_536
+# What the simulator's answers say in `Server`.
+_SIMULATOR = "keepa-simulator"
 
 
 def backoff_seconds(attempts: int) -> float:
@@ -93,9 +95,13 @@ class Upstream:
     Args:
         base_url: Keepa's, without a trailing slash.
         key: The real key, percent-encoded.
+
+    Attributes:
+        is_simulated: Whether the simulator gave the last answer, wherever it runs.
     """
 
     def __init__(self, base_url: str, key: str) -> None:
+        self.is_simulated = False
         self._connections = Connections(URL(base_url))
         self._token_target = f"/token?key={key}"
 
@@ -119,12 +125,14 @@ class Upstream:
             UpstreamUnreachable: Dropped without an answer; it may have been charged.
         """
         try:
-            return await self._connections.request(method, target, headers, body)
+            answer = await self._connections.request(method, target, headers, body)
         except NoConnection:
             raise NotSent from None
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError):
             # From None: their texts may have the URL, and so the key.
             raise UpstreamUnreachable from None
+        self.is_simulated = answer.headers.get("Server") == _SIMULATOR
+        return answer
 
     async def fetch_token(self) -> tuple[bytes, str | None, float]:
         """Ask for the balance, which costs nothing.

@@ -33,11 +33,13 @@ class UsagePage:
     """Answers what was used.
 
     Args:
+        account: The ledger's name; never the key.
         clock: Returns the time, seconds since 1970.
     """
 
-    def __init__(self, history: UsageHistory, clock: Callable[[], float]) -> None:
+    def __init__(self, history: UsageHistory, account: str, clock: Callable[[], float]) -> None:
         self._history = history
+        self._account = account
         self._clock = clock
 
     async def answer(self, request: web.BaseRequest) -> Reply:
@@ -53,7 +55,12 @@ class UsagePage:
         format_ = question.format or _accepted(request.headers.get("Accept", ""))
         groups = await self._add_up(question)
         body = await (_as_csv if format_ == "csv" else _as_json)(question, groups)
-        headers = {"Content-Type": _TYPES[format_], "Vary": "Accept", "Cache-Control": "no-store"}
+        headers = {
+            "Content-Type": _TYPES[format_],
+            "Vary": "Accept",
+            "Cache-Control": "no-store",
+            "X-Keepa-Gateway-Account": self._account,
+        }
         return Reply(200, headers, body)
 
     async def _add_up(self, question: Question) -> _Groups:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -15,6 +15,18 @@ _NUMBERS = ["tokens", "calls", "refusals"]
 _LOST = "tokens_lost"
 _NAMES = {"service", "endpoint"}
 _GAP = "  "
+
+
+class Told(NamedTuple):
+    """What a gateway answered.
+
+    Attributes:
+        by: Which gateway answered, for which account, in words.
+        body: Its usage, as JSON or CSV.
+    """
+
+    by: str
+    body: bytes
 
 
 class NoAnswer(Exception):
@@ -33,8 +45,8 @@ def own_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def ask_usage(url: str, admin_token: str, asked: Mapping[str, str | None]) -> bytes:
-    """Return what a gateway answers.
+async def ask_usage(url: str, admin_token: str, asked: Mapping[str, str | None]) -> Told:
+    """Ask a gateway.
 
     Args:
         url: The gateway's.
@@ -60,7 +72,8 @@ async def ask_usage(url: str, admin_token: str, asked: Mapping[str, str | None])
         why = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
         raise NoAnswer(f"No gateway answers at {place} ({why})") from None
     if answer.status == HTTPStatus.OK and answer.content_type in {"application/json", "text/csv"}:
-        return body
+        account = answer.headers.get("X-Keepa-Gateway-Account", "not told")
+        return Told(f"Gateway {place}, account {account}", body)
     raise NoAnswer(_explain(answer.status, body))
 
 

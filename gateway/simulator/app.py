@@ -58,9 +58,15 @@ def create_simulator(
     """
     app = web.Application(client_max_size=LARGEST_BODY)
     app[ACCOUNT] = Account(config, clock)
+    app.on_response_prepare.append(_sign)
     add_control(app)
     app.router.add_route(hdrs.METH_ANY, "/{path:.*}", answer_call)
     return app
+
+
+async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
+    """Say in each answer that no real Keepa gave it."""
+    response.headers[hdrs.SERVER] = "keepa-simulator"
 
 
 async def answer_call(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-// Calls Keepa with Go's net/http: the key in the query, the base URL an option.
+// Calls Keepa with Go's net/http: the key in the query, the base URL an option, every wait bounded.
 package main
 
 import (
@@ -13,6 +13,12 @@ import (
 	"time"
 )
 
+// The gateway gives an answer up after 120 s; the zero Timeout of http.DefaultClient never would.
+var client = http.Client{Timeout: 130 * time.Second}
+
+// How long one call may wait for tokens, in all.
+const patience = 5 * time.Minute
+
 // What waiting needs to know of a refusal.
 type refusal struct {
 	RefillIn  int64 `json:"refillIn"`
@@ -21,12 +27,13 @@ type refusal struct {
 
 // Send a GET, or a POST where there is JSON to send, until there is an answer.
 func ask(path, post string) (json.RawMessage, error) {
+	until := time.Now().Add(patience)
 	for {
 		call, err := prepare(path, post)
 		if err != nil {
 			return nil, err
 		}
-		answer, err := http.DefaultClient.Do(call)
+		answer, err := client.Do(call)
 		if err != nil {
 			return nil, err
 		}
@@ -36,7 +43,7 @@ func ask(path, post string) (json.RawMessage, error) {
 			return body, err
 		}
 		pause := pauseAfter(answer, body)
-		if pause == 0 {
+		if pause == 0 || time.Now().Add(pause).After(until) {
 			return nil, fmt.Errorf("%s: %s", answer.Status, body)
 		}
 		time.Sleep(pause)

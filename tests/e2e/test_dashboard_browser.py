@@ -91,6 +91,7 @@ async def test_what_calls_do_is_seen(machines, simulator, open_page):
     await gateway.ready()
     page = await open_page(gateway.url)
     await expect(page.locator("#available")).to_have_text("500")
+    await expect(page.locator("#banner-simulator")).to_contain_text("SIMULATED")
     await expect(page.locator("#empty-services")).to_be_visible()
     await expect(page.locator("#empty-refusals")).to_be_visible()
     assert (await gateway.ask(PRODUCT, "X-Service-Name: pricing")).status == 200

@@ -10,8 +10,11 @@ from support.foreign_clients import (
     FOREIGN_CLIENTS,
     PROGRAMS,
     SERVICE_KEYS,
+    Curl,
     ForeignClient,
+    Go,
     Java,
+    Node,
     Php,
     make_installed,
     pick,
@@ -143,6 +146,23 @@ async def test_refusals_are_waited_out_no_longer_than_needed(
         assert [product["asin"] for product in answers[0]["products"]] == ASINS
         assert await answered(client, gateway) == [429] + [200] * len(answers)
     assert await simulator.lowest() >= 10
+
+
+async def test_a_wait_of_many_minutes_is_not_begun(
+    clients: dict[str, ForeignClient], machines: Machines
+) -> None:
+    """The clients that are ours to write end at once where tokens come too late: fit for cron."""
+    simulator = await machines.simulate(tokens=-200).started()
+    gateway = machines.serve(keepa_base_url=simulator.url, service_keys=SERVICE_KEYS)
+    await (await gateway.started()).ready()
+    ours = [clients[kind.name] for kind in (Node, Go, Curl) if kind.name in clients]
+    assert ours
+    for client, run in zip(
+        ours, await asyncio.gather(*(client.run(gateway.url) for client in ours)), strict=True
+    ):
+        assert (run.code != 0, run.output) == (True, "")
+        assert "429" in run.errors
+        await until(lambda client=client: statuses(client, gateway) == [429])
 
 
 async def test_outage_of_the_store_is_sat_out(

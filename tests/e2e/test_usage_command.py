@@ -14,7 +14,9 @@ PRODUCT = "/product?domain=1&asin=B000000001,B000000002&key=x"
 async def gateway(machines):
     """A gateway that has been used."""
     simulator = await machines.simulate(tokens=100).started()
-    gateway = await machines.serve(keepa_base_url=simulator.url, admin_token=TOKEN).started()
+    gateway = await machines.serve(
+        keepa_base_url=simulator.url, admin_token=TOKEN, account="of-the-test"
+    ).started()
     for service in ("shop", "shop", "loft"):
         assert (await gateway.ask(PRODUCT, f"X-Service-Name: {service}")).status == 200
     assert (await gateway.ask(f"/product?domain=1&key=x&asin={'A,' * 99}A")).status == 429
@@ -30,7 +32,9 @@ async def test_it_prints_a_table(machines, gateway):
     where = {"port": gateway.url.rpartition(":")[2], "admin_token": TOKEN}
     process = machines.run("usage", **where)
     assert (await process.ended(), process.errors) == (0, "")
-    lines = words(process.output)
+    first, _, table = process.output.partition("\n")
+    assert first == f"Gateway {gateway.url.removeprefix('http://')}, account of-the-test"
+    lines = words(table)
     assert lines[2] == ["service", "endpoint", "tokens", "calls", "refusals"]
     assert lines[4:7] == [
         ["shop", "product", "4", "2", "0"],
@@ -45,7 +49,8 @@ async def test_it_prints_csv_of_another_gateway(machines, gateway):
     """With --url of any gateway, --by any columns, --csv for programs."""
     process = machines.run("usage", "--csv", "--by=service", "--url", gateway.url + "/",
                            admin_token=TOKEN)  # fmt: skip
-    assert (await process.ended(), process.errors) == (0, "")
+    assert await process.ended() == 0
+    assert process.errors == f"Gateway {gateway.url.removeprefix('http://')}, account of-the-test\n"
     assert process.output.splitlines() == [
         "service,tokens,calls,refusals,tokens_lost", "shop,4,2,0,0", "loft,2,1,0,0",
         "anonymous,0,0,1,0",

@@ -87,11 +87,19 @@ async def test_stream_tells_the_hour_then_each_second(gateway):
         assert now["tokens"]["remaining"] == 100
         assert now["tokens"]["floor"] == 10
         assert (now["store"], now["breaker"]) == ({"kind": "embedded", "up": True}, "closed")
-        assert (now["enforce"], now["simulated"], now["gateways"]) == (True, False, 1)
+        assert (now["enforce"], now["simulated"], now["gateways"]) == (True, True, 1)
         began_at = time.monotonic()
         for _ in range(2):
             await stream.until("now")
         assert 1 < time.monotonic() - began_at < 4
+
+
+async def test_only_the_simulator_shows_as_simulated(serve, keepa):
+    """Another Keepa than the simulator is not called simulated."""
+    gateway = await serve(keepa)
+    await gateway.until_ready()
+    async with Stream(gateway.url) as stream:
+        assert (await stream.until("now"))["simulated"] is False
 
 
 async def test_use_and_refusals_show(gateway):

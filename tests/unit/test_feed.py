@@ -73,7 +73,7 @@ async def feeding():
         breaker=Breaker(5, 30, asyncio.sleep),
         store="embedded",
         enforces=True,
-        is_simulated=False,
+        is_simulated=lambda: False,
         max_age_seconds=60,
     )
     history = UsageHistory(store, "unit")
