@@ -31,8 +31,8 @@ _BEGUN = {
     "let through on purpose (OVERDRAFT, ENFORCE=false)",
     Alarm.DRIFT: "somebody else has spent {tokens} tokens with the same key: find who uses it "
     "beside the gateway, and have them call the gateway or get a new key",
-    Alarm.KEEPA_OUTAGE: "Keepa fails and calls are refused with 503 circuit_open: see whether "
-    "Keepa can be reached, the gateway goes on by itself when it answers",
+    Alarm.KEEPA_OUTAGE: "Keepa does not answer and calls are refused with 503 circuit_open: see "
+    "whether Keepa can be reached, the gateway goes on by itself when it answers",
     Alarm.REDIS_OUTAGE: "Redis is away from {gateway} and calls there are refused with 503 "
     "ledger_unavailable: see that Redis runs and can be reached, the gateway connects by itself",
 }

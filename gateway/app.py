@@ -51,6 +51,7 @@ from gateway.reports import Reports
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
+from gateway.stalls import Stalls
 from gateway.status import Thresholds
 from gateway.turnstile import calm_accepting, listen, make_turnstile, raise_descriptor_limit
 from gateway.upstream import Slots, Upstream
@@ -154,7 +155,10 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
     drift = Drift(metrics, time.monotonic)
     has_webhook = bool(settings.alert_webhook_url.get_secret_value())
     ledger = Ledger(store, settings.account_name, rules, drift if has_webhook else metrics)
-    upstream = Upstream(base_url, key.encoded)
+    stalls = Stalls()
+    breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_seconds, stalls)
+    metrics.watch_breaker(lambda: not breaker.is_closed, breaker.endpoints)
+    upstream = Upstream(base_url, key.encoded, breaker.note_answer)
     observer = Observer(
         ledger, upstream, fresh_seconds=rules.fresh_seconds, stale_seconds=rules.stale_seconds
     )
@@ -165,10 +169,6 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
         settings.hold_seconds,
         settings.upstream_retries,
     )
-    breaker = Breaker(
-        settings.breaker_failures, settings.breaker_cooldown_seconds, upstream.fetch_token
-    )
-    metrics.watch_breaker(lambda: not breaker.is_closed)
     intake = Intake(
         services=Services(settings.service_secrets, settings.policies.named()),
         allowances=allowances,
@@ -195,7 +195,6 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
         gate=gate,
         ledger=ledger,
         observer=observer,
-        breaker=breaker,
         dispatcher=Dispatcher(upstream, executor, key, limits),
         slots=slots,
         reports=reports,
@@ -230,6 +229,8 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
         async with _in_background(
             feed.run(),
             observer.run(),
+            breaker.run(upstream.fetch_token),
+            stalls.watch(),
             line.run(),
             tasks.tend_ledger(ledger, reports, settings.safety_buffer),
             *([alerts.run()] if alerts else []),

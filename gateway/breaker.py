@@ -1,21 +1,32 @@
-"""The circuit breaker on Keepa: while every attempt fails, calls are refused before they reserve.
+"""The circuit breaker on Keepa: calls that would surely fail are refused before they reserve.
+
+There are two kinds of circuits. Keepa's own opens when calls in a row get no answer at all, and
+closes with the first answer to anything, the free `/token` first of all. A server that answers is
+alive: an error of its own (5xx) counts only against that service's calls of that endpoint, so that
+no caller is refused for what another one does.
 
 Libraries for this let any number of calls through a half-open circuit, or know no probe whose turn
 is given back; and each keeps the count that is all there is to it.
 """
 
+import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from enum import Enum
 from typing import Any
 
 import structlog
 
 from gateway.errors import CircuitOpen, Refusal
+from gateway.stalls import Stalls
 
 _log: Any = structlog.get_logger(__name__)
-# What a call is told to wait while another one is the probe.
+# What a call is told to wait while a probe is under way.
 _PROBING_MS = 1_000
+# Of an endpoint's calls, this many for each failure are looked at: it opens when half of them fail.
+_CALLS_PER_FAILURE = 2
 
 
 class State(Enum):
@@ -24,25 +35,25 @@ class State(Enum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
-    """The cooldown is over: one call may be the probe."""
+    """The cooldown is over: a probe is due, or under way."""
 
 
-class Breaker:
-    """Judges Keepa by attempts in a row, for this process alone.
+class Circuit:
+    """One circuit: it opens when enough of the latest calls failed, and a probe closes it.
 
     Args:
-        failures: How many failed attempts in a row open it.
+        failures: How many failed calls open it...
+        of: ...of so many latest ones.
         cooldown_seconds: How long it then refuses before a probe.
-        ask: The free question that comes before a probe; raises Refusal where Keepa fails it.
+        name: What the log says of it.
     """
 
-    def __init__(
-        self, failures: int, cooldown_seconds: float, ask: Callable[[], Awaitable[object]]
-    ) -> None:
+    def __init__(self, failures: int, of: int, cooldown_seconds: float, **name: str) -> None:
         self._failures_at_most = failures
         self._cooldown_seconds = cooldown_seconds
-        self._ask = ask
-        self._failures = 0
+        self._name = name
+        self._latest: deque[bool] = deque(maxlen=of)
+        """Whether each call failed."""
         self._probe_at: float | None = None
         self._is_probing = False
 
@@ -51,7 +62,7 @@ class Breaker:
         """Whether calls pass now."""
         if self._probe_at is None:
             return State.CLOSED
-        return State.OPEN if time.monotonic() < self._probe_at else State.HALF_OPEN
+        return State.OPEN if self.probe_in_seconds > 0 else State.HALF_OPEN
 
     @property
     def is_closed(self) -> bool:
@@ -59,57 +70,225 @@ class Breaker:
         return self._probe_at is None
 
     @property
-    def refusal(self) -> CircuitOpen | None:
-        """Why a call that came now would be refused; None: it would pass, perhaps as the probe."""
-        early_ms = 0 if self._probe_at is None else (self._probe_at - time.monotonic()) * 1000
+    def probe_in_seconds(self) -> float:
+        """How long until a probe is due; 0 or less: it is."""
+        return 0.0 if self._probe_at is None else self._probe_at - time.monotonic()
+
+    def wait_ms(self, *, lets_probe: bool) -> int:
+        """How long a call that comes now would have to wait; 0: it passes, perhaps as the probe."""
+        if self._probe_at is None:
+            return 0
+        early_ms = self.probe_in_seconds * 1000
         if early_ms > 0:
-            return CircuitOpen(retry_after_ms=int(early_ms) + 1)
-        return CircuitOpen(retry_after_ms=_PROBING_MS) if self._is_probing else None
+            return int(early_ms) + 1
+        return 0 if lets_probe and not self._is_probing else _PROBING_MS
 
-    async def become_probe(self) -> None:
-        """Make the current call the one that tries Keepa again; it has to end in one of the below.
-
-        Raises:
-            CircuitOpen: It is too early, another call is the probe, or Keepa fails the free
-                question.
-        """
-        if refusal := self.refusal:
-            raise refusal
-        self._is_probing = True
-        try:
-            await self._ask()
-        except Refusal:
-            self.fail(is_probe=True)
-            raise CircuitOpen(retry_after_ms=int(self._cooldown_seconds * 1000)) from None
-        except BaseException:
-            self.give_back()
-            raise
+    def take_turn(self) -> bool:
+        """Say whether the call that passes now is the probe; a probe ends in one of the below."""
+        self._is_probing = self._probe_at is not None
+        return self._is_probing
 
     def give_back(self) -> None:
         """Let another call be the probe: this one was not sent."""
         self._is_probing = False
 
     def succeed(self, *, is_probe: bool) -> None:
-        """Note that Keepa answered."""
+        """Note a call that did not fail."""
         if self._probe_at is None:
-            self._failures = 0
+            self._latest.append(False)
         elif is_probe:
-            # Answers of calls sent before it opened say nothing of Keepa now.
-            self._probe_at = None
-            self._failures = 0
-            self._is_probing = False
-            _log.info("circuit_closed")
+            # Calls sent before it opened say nothing of what Keepa does now.
+            self.close()
 
     def fail(self, *, is_probe: bool) -> None:
-        """Note that an attempt failed: no connection, no answer in time, a cut body, a 5xx."""
-        self._failures += 1
+        """Note a call that failed."""
         if self._probe_at is None:
-            if self._failures < self._failures_at_most:
-                return
-        elif not is_probe:
-            return
+            self._latest.append(True)
+            if sum(self._latest) >= self._failures_at_most:
+                self.open()
+        elif is_probe:
+            self.open()
+
+    def open(self) -> None:
+        """Refuse for a cooldown, from now on."""
         self._is_probing = False
         self._probe_at = time.monotonic() + self._cooldown_seconds
         _log.warning(
-            "circuit_opened", failures=self._failures, cooldown_seconds=self._cooldown_seconds
+            "circuit_opened",
+            **self._name,
+            failures=sum(self._latest),
+            of=len(self._latest),
+            cooldown_seconds=self._cooldown_seconds,
         )
+
+    def close(self) -> None:
+        """Let all calls pass, and count anew."""
+        self._latest.clear()
+        if self._probe_at is not None:
+            self._probe_at = None
+            self._is_probing = False
+            _log.info("circuit_closed", **self._name)
+
+
+class Breaker:
+    """All circuits of this process: Keepa's, and one for each service's calls of each endpoint.
+
+    Both names come from closed sets, so that the circuits are few.
+
+    Args:
+        failures: How many unanswered calls in a row open Keepa's circuit; and how many failed ones,
+            if they are half of the latest calls or more, that of a service's endpoint.
+        cooldown_seconds: How long a circuit then refuses before a probe.
+        stalls: When this process itself could not run.
+    """
+
+    def __init__(self, failures: int, cooldown_seconds: float, stalls: Stalls) -> None:
+        self._failures = failures
+        self._cooldown_seconds = cooldown_seconds
+        self._stalls = stalls
+        self._keepa = Circuit(failures, failures, cooldown_seconds, circuit="keepa")
+        self._endpoints: dict[tuple[str, str], Circuit] = {}
+        self._answered_at = -math.inf
+        self._opened = asyncio.Event()
+
+    @property
+    def state(self) -> State:
+        """Of Keepa's circuit."""
+        return self._keepa.state
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether Keepa's circuit is."""
+        return self._keepa.is_closed
+
+    def endpoints(self) -> Iterator[tuple[str, str, bool]]:
+        """Yield service and endpoint of all other circuits, and whether calls are refused there."""
+        for (service, endpoint), circuit in self._endpoints.items():
+            yield service, endpoint, not circuit.is_closed
+
+    def refusal(self, service: str, endpoint: str) -> CircuitOpen | None:
+        """Return why such a call would be refused now; None: it would pass."""
+        if wait_ms := self._keepa.wait_ms(lets_probe=False):
+            return CircuitOpen(retry_after_ms=wait_ms)
+        circuit = self._endpoints.get((service, endpoint))
+        if circuit and (wait_ms := circuit.wait_ms(lets_probe=True)):
+            return CircuitOpen(
+                f"Keepa answers {service}'s {endpoint} calls with errors of its own (5xx, "
+                "BREAKER_FAILURES of them); one is tried again",
+                retry_after_ms=wait_ms,
+            )
+        return None
+
+    def enter(self, service: str, endpoint: str) -> "Trial":
+        """Let a call pass; the trial has to end.
+
+        Raises:
+            CircuitOpen: It may not.
+        """
+        if refusal := self.refusal(service, endpoint):
+            raise refusal
+        circuit = self._endpoints.get((service, endpoint))
+        if circuit is None:
+            circuit = self._endpoints[service, endpoint] = Circuit(
+                self._failures,
+                _CALLS_PER_FAILURE * self._failures,
+                self._cooldown_seconds,
+                circuit="endpoint",
+                service=service,
+                endpoint=endpoint,
+            )
+        return Trial(self, circuit)
+
+    def note_answer(self) -> None:
+        """Note that Keepa answered, whatever and to whom: it is alive."""
+        self._answered_at = time.monotonic()
+        if not self._keepa.is_closed:
+            # What failed while Keepa went away says nothing of the endpoints.
+            for circuit in self._endpoints.values():
+                circuit.close()
+            self._opened.clear()
+        self._keepa.close()
+
+    def note_silence(self, since: float) -> bool:
+        """Note a call that Keepa did not answer since then; False: it answered others meanwhile."""
+        if self._answered_at > since:
+            return False
+        self._keepa.fail(is_probe=False)
+        if not self._keepa.is_closed:
+            self._opened.set()
+        return True
+
+    def was_stalled(self, since: float) -> bool:
+        """Say whether this process itself could not run for a while since then."""
+        return self._stalls.any_since(since)
+
+    async def run(self, ask: Callable[[], Awaitable[object]]) -> None:
+        """For ever: once Keepa's circuit has cooled down, ask what costs nothing.
+
+        So no caller's call is the probe: none is kept waiting or refused for another's failure.
+
+        Args:
+            ask: Raises Refusal where Keepa does not answer.
+        """
+        while True:
+            await self._opened.wait()
+            if (seconds := self._keepa.probe_in_seconds) > 0:
+                await asyncio.sleep(seconds)
+                continue
+            asked_at = time.monotonic()
+            try:
+                await ask()
+            except Refusal:
+                if not self._keepa.is_closed and not self.was_stalled(asked_at):
+                    self._keepa.open()
+            else:
+                self.note_answer()
+
+
+class Trial:
+    """One call's way through the circuits. It counts once, however often the call is attempted."""
+
+    __slots__ = ("_breaker", "_circuit", "_has_ended", "_is_answered", "_is_probe")
+
+    def __init__(self, breaker: Breaker, circuit: Circuit) -> None:
+        self._breaker = breaker
+        self._circuit = circuit
+        self._is_probe = circuit.take_turn()
+        self._is_answered = False
+        self._has_ended = False
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the circuits let a further attempt pass."""
+        return self._breaker.is_closed and self._circuit.is_closed
+
+    def note_answer(self) -> None:
+        """Note that the head of an answer came."""
+        self._is_answered = True
+        self._breaker.note_answer()
+
+    def succeed(self) -> None:
+        """End: Keepa answered, and with no error of its own."""
+        self._has_ended = True
+        self._circuit.succeed(is_probe=self._is_probe)
+
+    def fail(self) -> None:
+        """End: Keepa answered with an error of its own (5xx)."""
+        self._has_ended = True
+        self._circuit.fail(is_probe=self._is_probe)
+
+    def break_off(self, sent_at: float) -> None:
+        """End: no connection, no answer in time, or one that was cut; `sent_at` is monotonic.
+
+        Keepa that has answered other calls meanwhile is alive, so then it is the endpoint's fault.
+        """
+        if self._breaker.was_stalled(sent_at):
+            self.withdraw()
+        elif self._is_answered or not self._breaker.note_silence(sent_at):
+            self.fail()
+
+    def withdraw(self) -> None:
+        """End, unless it has ended: the call says nothing of Keepa."""
+        if not self._has_ended and self._is_probe:
+            self._circuit.give_back()
+        self._has_ended = True

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gateway.breaker import Trial
 from gateway.facts import Facts
 from gateway.intake import Call
 from gateway.ledger import Hold
@@ -17,8 +18,8 @@ class Carriage:
     facts: Facts
     deadline: float
     """Monotonic; for all attempts together."""
-    is_probe: bool = False
-    """Whether the circuit breaker waits for its verdict."""
+    trial: Trial
+    """What the circuit breaker is told of it."""
     attempts: int = 1
     earlier_seconds: float = 0.0
     """Time that earlier attempts spent waiting for Keepa."""
@@ -29,6 +30,8 @@ class Carriage:
     relay: Relay | None = None
     """There once the answer's head is."""
     head_seconds: float = 0.0
+    sent_at: float = 0.0
+    """When the attempt was, and then when its answer's head came; monotonic."""
     seen_at: float = 0.0
     is_picture: bool = False
     outcome: str = ""

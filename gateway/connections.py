@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import NamedTuple, cast
 
@@ -18,6 +19,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_parser import RawResponseMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
+
+from gateway.stalls import Deadline
 
 CONNECT_SECONDS = 10
 # Shorter than what servers keep idle connections for: one that the server closes just as a request
@@ -31,7 +34,8 @@ _STREAM_READ_BYTES = 524_288
 _MAX_HEAD_BYTES = 65_536
 # A larger body goes out in slices of this, each when there is room for it.
 _SLICE_BYTES = 65_536
-_CONTINUE_LOW, _CONTINUE_HIGH, _SWITCHING = 100, 199, 101
+# RFC 9110, 15.2: an answer follows.
+_INTERIM = range(100, 200)
 
 
 class NoConnection(Exception):
@@ -135,9 +139,7 @@ class Connections:
                 head.append(f"Content-Length: {len(body)}\r\n")
             head.append("\r\n")
             await _write(connection, "".join(head).encode("utf-8", "surrogateescape"), body)
-            message, content = await connection.read()
-            while _CONTINUE_LOW <= message.code <= _CONTINUE_HIGH and message.code != _SWITCHING:
-                message, content = await connection.read()
+            message, content = await _read_head(connection)
         except BaseException:
             connection.abort()
             raise
@@ -170,7 +172,7 @@ class Connections:
 
     async def _connect(self) -> ResponseHandler:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with Deadline(self._loop.time() + CONNECT_SECONDS):
                 _, connection = await self._loop.create_connection(
                     lambda: ResponseHandler(self._loop),
                     self._host,
@@ -198,6 +200,20 @@ def _read_at_once(connection: ResponseHandler, size: int) -> None:
     # A connection may be lost, and the rest of its answer still be unread.
     if connection.transport is not None:
         vars(connection.transport)["max_size"] = size
+
+
+async def _read_head(
+    connection: ResponseHandler,
+) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+    """Return the head of the final answer, and its body to come."""
+    while True:
+        message, content = await connection.read()
+        is_http = message.version.major == 1 and message.code >= _INTERIM.start
+        if not is_http or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
+            # Nobody asked for another protocol, and what follows is no HTTP.
+            raise aiohttp.ClientConnectionError
+        if message.code not in _INTERIM:
+            return message, content
 
 
 async def _write(connection: ResponseHandler, head: bytes, body: bytes) -> None:

@@ -66,15 +66,16 @@ class Dispatcher:
             headers.popall("Content-Encoding", None)
         carry_on(request)
         carriage.dispatched = True
-        sent_at = time.monotonic()
+        carriage.sent_at = time.monotonic()
         try:
             answer = await self._upstream.send(call.method, call.target, headers, call.body)
         except NotSent:
             carriage.dispatched = False
             raise
         finally:
-            carriage.head_seconds = time.monotonic() - sent_at
-        carriage.seen_at = time.monotonic()
+            carriage.seen_at = time.monotonic()
+            carriage.head_seconds = carriage.seen_at - carriage.sent_at
+        carriage.trial.note_answer()
         carriage.status = answer.status
         carriage.is_picture = answer.status == HTTPStatus.OK and _is_picture(answer.headers)
         headers = forward_answer_headers(answer.headers, self._real_key.shown)

@@ -282,10 +282,10 @@ class BalanceUnknown(Refusal):
 
 
 class CircuitOpen(Refusal):
-    """Keepa failed too many attempts in a row: nothing is reserved or sent until a probe is due."""
+    """Such calls would surely fail at Keepa: nothing is reserved or sent until a probe is due."""
 
     status, reason, type, retryable = 503, "circuit_open", "unavailable", True
-    message = "Keepa fails; calls are refused for a while, to be tried again"
+    message = "Keepa does not answer (BREAKER_FAILURES calls in a row); it is tried again"
 
 
 class Overloaded(Refusal):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gateway.breaker import Breaker
+from gateway.breaker import Breaker, Trial
 from gateway.errors import (
     BalanceUnknown,
     ExceedsCapacity,
@@ -45,8 +45,8 @@ class Admitted(NamedTuple):
     """A call that may go to Keepa."""
 
     hold: Hold
-    is_probe: bool
-    """Whether the circuit breaker waits for its verdict."""
+    trial: Trial
+    """What the circuit breaker is told of it."""
 
 
 class Gate:
@@ -121,7 +121,7 @@ class Gate:
         Raises:
             LedgerUnavailable: Nobody can say.
         """
-        refusal = call.objection or self._breaker.refusal
+        refusal = call.objection or self._breaker.refusal(call.service, call.price.endpoint)
         ask = self._reserve if refusal else self._ask
         try:
             admission = await ask(next(self._call_ids), call, purpose=Purpose.QUOTE)
@@ -141,9 +141,7 @@ class Gate:
         against = call.objection
         purpose = Purpose.UNCOUNTED if against else Purpose.SHADOW
         with self._slots.on_the_way:
-            is_probe = not self._breaker.is_closed
-            if is_probe:
-                await self._breaker.become_probe()
+            trial = self._breaker.enter(call.service, call.price.endpoint)
             try:
                 admission = await self._reserve(next(self._call_ids), call, purpose=purpose)
             except LedgerUnavailable as refusal:
@@ -152,8 +150,7 @@ class Gate:
                 )
                 against = against or refusal
             except BaseException:
-                if is_probe:
-                    self._breaker.give_back()
+                trial.withdraw()
                 raise
             else:
                 if admission.hold is None:
@@ -164,7 +161,7 @@ class Gate:
                     against = against or _refusal_of(call, facts, admission)
         if against:
             self._reports.let_through(facts, against)
-        return Admitted(hold, is_probe)
+        return Admitted(hold, trial)
 
     def _deadline(self, call: Call, facts: Facts) -> float:
         """Return until when the call waits, monotonic; 0: it does not."""
@@ -203,26 +200,17 @@ class Gate:
         """Ask for a hold, where there is room on the way to Keepa and the circuit lets it pass."""
         # Before it takes tokens and a request slot, which a refused call leaves to others.
         with self._slots.on_the_way:
-            is_probe = not self._breaker.is_closed
-            ask = self._ask_as_probe if is_probe else self._ask
-            admission = await ask(call_id, call, wait_seconds=wait_seconds, place=place)
+            trial = self._breaker.enter(call.service, call.price.endpoint)
+            try:
+                admission = await self._ask(call_id, call, wait_seconds=wait_seconds, place=place)
+            except BaseException:
+                trial.withdraw()
+                raise
         facts.balance = admission.balance
         if admission.hold:
-            return Admitted(admission.hold, is_probe), admission
+            return Admitted(admission.hold, trial), admission
+        trial.withdraw()
         return None, admission
-
-    async def _ask_as_probe(
-        self, call_id: str, call: Call, wait_seconds: float, place: str
-    ) -> Admission:
-        """Ask for the one call that tries Keepa again; give that turn back where it may not."""
-        await self._breaker.become_probe()
-        admission = None
-        try:
-            admission = await self._ask(call_id, call, wait_seconds=wait_seconds, place=place)
-        finally:
-            if admission is None or admission.hold is None:
-                self._breaker.give_back()
-        return admission
 
     async def _ask(
         self,

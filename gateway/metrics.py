@@ -4,7 +4,7 @@ Each family is told of in docs/metrics.md, which a test holds to this file.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Literal
 
@@ -44,7 +44,7 @@ _OWN_GAUGES = {
     "tokens_alert_balance": "Balance below which an alert is due",
     "balance_max_age_seconds": "Age at which an observation is due to be refreshed",
     "store_up": "Whether the ledger's store answers",
-    "breaker_open": "Whether the circuit to Keepa is open: calls are refused because it fails",
+    "breaker_open": "Whether the circuit to Keepa is open: calls are refused, for it answers none",
 }
 
 
@@ -106,6 +106,13 @@ class Metrics:
             name: Gauge(f"{_PREFIX}_{name}", text, registry=registry)
             for name, text in (_LEDGER_GAUGES | _OWN_GAUGES).items()
         }
+        self._endpoint_open = Gauge(
+            f"{_PREFIX}_endpoint_breaker_open",
+            "Whether a service's calls of an endpoint are refused: Keepa answers them with 5xx",
+            ("service", "endpoint"),
+            registry=registry,
+        )
+        self._list_endpoints: Callable[[], Iterable[tuple[str, str, bool]]] = tuple
         self.show(None)
         self._gauges["tokens_floor"].set(floor)
         self._gauges["tokens_safety_buffer"].set(safety_buffer)
@@ -128,9 +135,19 @@ class Metrics:
         self._upstream_of = cache(self._upstream.labels)
         self._store_of = cache(self._store.labels)
 
-    def watch_breaker(self, is_open: Callable[[], bool]) -> None:
-        """Ask, whenever the metrics are read, whether the circuit is open."""
+    def watch_breaker(
+        self,
+        is_open: Callable[[], bool],
+        endpoints: Callable[[], Iterable[tuple[str, str, bool]]],
+    ) -> None:
+        """Ask, whenever the metrics are read, which circuits are open.
+
+        Args:
+            is_open: Whether Keepa's is.
+            endpoints: All others: service, endpoint, whether it is open.
+        """
         self._gauges["breaker_open"].set_function(is_open)
+        self._list_endpoints = endpoints
 
     def called(
         self,
@@ -208,6 +225,8 @@ class Metrics:
 
     def expose(self) -> bytes:
         """Return the text that Prometheus reads."""
+        for service, endpoint, is_open in self._list_endpoints():
+            self._endpoint_open.labels(service, endpoint).set(is_open)
         return generate_latest(self._registry)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:

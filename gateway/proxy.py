@@ -14,7 +14,6 @@ import structlog
 from aiohttp import web
 
 from gateway.answers import refuse, tell_balance
-from gateway.breaker import Breaker
 from gateway.carriage import Carriage
 from gateway.dispatch import Dispatcher, Limits
 from gateway.door import cancel_if_left
@@ -36,6 +35,7 @@ from gateway.ledger import Ledger
 from gateway.observer import PATIENCE_SECONDS, Observer
 from gateway.reply import Reply
 from gateway.reports import Reports
+from gateway.stalls import Deadline
 from gateway.upstream import Slots, backoff_seconds
 
 _log: Any = structlog.get_logger(__name__)
@@ -51,7 +51,6 @@ class Proxy:
         gate: Gate,
         ledger: Ledger,
         observer: Observer,
-        breaker: Breaker,
         dispatcher: Dispatcher,
         slots: Slots,
         reports: Reports,
@@ -61,7 +60,6 @@ class Proxy:
         self._gate = gate
         self._ledger = ledger
         self._observer = observer
-        self._breaker = breaker
         self._dispatcher = dispatcher
         self._slots = slots
         self._reports = reports
@@ -81,13 +79,11 @@ class Proxy:
             if call.price.endpoint == "token" and await self._is_known():
                 self._reports.answered(facts, began_at)
                 return tell_balance(request, self._ledger.latest, facts)
-            hold, is_probe = await self._gate.admit(call, facts)
+            hold, trial = await self._gate.admit(call, facts)
         except Refusal as refusal:
             return self._refuse(request, refusal, facts, began_at)
         deadline = hold.began_at + self._limits.upstream_seconds
-        return await self._forward(
-            request, Carriage(call, hold, facts, deadline, is_probe), began_at
-        )
+        return await self._forward(request, Carriage(call, hold, facts, deadline, trial), began_at)
 
     async def finish(self) -> None:
         """Wait for the calls whose callers have left."""
@@ -122,16 +118,16 @@ class Proxy:
         self._under_way += 1
         try:
             # The loop's own clock is the monotonic one, on which holds count.
-            async with asyncio.timeout_at(carriage.deadline):
+            async with Deadline(carriage.deadline):
                 return await self._carry(request, carriage)
         except (Refusal, TimeoutError) as failure:
-            if isinstance(failure, TimeoutError) and carriage.waits_for_keepa:
-                self._judge(carriage, failed=True)
+            is_timeout = isinstance(failure, TimeoutError) and carriage.waits_for_keepa
+            if is_timeout or isinstance(failure, UpstreamUnreachable):
+                carriage.trial.break_off(carriage.sent_at)
             return self._explain(request, carriage, failure)
         finally:
             self._resolve(carriage, Envelope(), whole=False)
-            if carriage.is_probe:
-                self._breaker.give_back()
+            carriage.trial.withdraw()
             self._reports.forwarded(carriage, began_at)
             self._under_way -= 1
             if not self._under_way:
@@ -144,7 +140,6 @@ class Proxy:
             try:
                 ending = await self._attempt(request, carriage)
             except UpstreamUnreachable as failure:
-                self._judge(carriage, failed=True)
                 ending = failure
             except Overloaded:
                 # Of a later attempt: the call's answer is how the one before ended.
@@ -156,23 +151,17 @@ class Proxy:
         if isinstance(ending, Refusal):
             raise ending
         carriage.status = ending.status
+        if ending.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            carriage.trial.fail()
+        else:
+            carriage.trial.succeed()
         return ending
 
     async def _attempt(self, request: web.BaseRequest, carriage: Carriage) -> Reply:
         """Send the call once, and pass its answer on."""
         async with self._slots:
             relay = await self._dispatcher.send(request, carriage)
-            reply = await relay.run(partial(self._resolve, carriage))
-        self._judge(carriage, failed=reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR)
-        return reply
-
-    def _judge(self, carriage: Carriage, *, failed: bool) -> None:
-        """Tell the circuit breaker how an attempt ended."""
-        is_probe, carriage.is_probe = carriage.is_probe, False
-        if failed:
-            self._breaker.fail(is_probe=is_probe)
-        else:
-            self._breaker.succeed(is_probe=is_probe)
+            return await relay.run(partial(self._resolve, carriage))
 
     async def _prepare_again(self, request: web.BaseRequest, carriage: Carriage) -> bool:
         """Wait a little for another attempt, with tokens held for it; False: there is none.
@@ -183,7 +172,7 @@ class Proxy:
         pause = backoff_seconds(carriage.attempts)
         if (
             carriage.attempts > self._limits.retries
-            or not self._breaker.is_closed
+            or not carriage.trial.may_go_on
             or (carriage.dispatched and not call.is_repeatable)
             or request.transport is None
             or time.monotonic() + pause > carriage.deadline

@@ -115,10 +115,17 @@ class Settings(BaseSettings):
         "or with a reservation of its own",
     )
     breaker_failures: int = Field(
-        5, ge=1, le=1000, description="failed attempts in a row that open the circuit to Keepa"
+        5,
+        ge=1,
+        le=1000,
+        description="calls in a row without an answer that open the circuit to Keepa; so many "
+        "answers with a 5xx, if half of the latest, that of a service's endpoint",
     )
     breaker_cooldown_seconds: float = Field(
-        30, gt=0, le=3600, description="how long an open circuit refuses before the next probe"
+        30,
+        gt=0,
+        le=3600,
+        description="how long an open circuit refuses before it is tried again",
     )
     reservation_ttl_seconds: float | None = Field(
         None,

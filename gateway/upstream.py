@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 
 import aiohttp
@@ -11,6 +12,7 @@ from yarl import URL
 
 from gateway.connections import Answer, Connections, NoConnection
 from gateway.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
+from gateway.stalls import Deadline
 
 _TOKEN_SECONDS = 5
 # Between attempts: twice as long each time, and at random, so that callers do not come in step.
@@ -95,15 +97,19 @@ class Upstream:
     Args:
         base_url: Keepa's, without a trailing slash.
         key: The real key, percent-encoded.
+        on_token: Called when the free question was answered, whoever asked it.
 
     Attributes:
         is_simulated: Whether the simulator gave the last answer, wherever it runs.
     """
 
-    def __init__(self, base_url: str, key: str) -> None:
+    def __init__(
+        self, base_url: str, key: str, on_token: Callable[[], object] = lambda: None
+    ) -> None:
         self.is_simulated = False
         self._connections = Connections(URL(base_url))
         self._token_target = f"/token?key={key}"
+        self._on_token = on_token
 
     def close(self) -> None:
         """Close the connection pool."""
@@ -145,7 +151,7 @@ class Upstream:
             UpstreamTimeout: None in 5 s.
         """
         try:
-            async with asyncio.timeout(_TOKEN_SECONDS):
+            async with Deadline(asyncio.get_running_loop().time() + _TOKEN_SECONDS):
                 answer = await self.send(
                     "GET", self._token_target, CIMultiDict({"Accept-Encoding": "gzip"}), b""
                 )
@@ -162,4 +168,5 @@ class Upstream:
             raise UpstreamUnreachable from None
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise UpstreamUnreachable
+        self._on_token()
         return bytes(body), answer.headers.get("Content-Encoding"), seen_at

@@ -201,8 +201,23 @@ NO_ANSWERS = {
     "a header that does not end": (HEAD + b"X: " + b"y" * MB, 502),
     "more headers than a server has": (HEAD + b"X: y\r\n" * 10_000 + b"\r\n{}", 502),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n", 502),
-    "another HTTP": (b"HTTP/2.0 200 OK\r\n\r\n", 504),
+    "another HTTP": (b"HTTP/2.0 200 OK\r\n\r\n", 502),
     "a status that is none": (b"HTTP/1.1 20x OK\r\n\r\n", 502),
+    "a switch of protocols": (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\nPRI", 502,
+    ),
+    "a bare switch of protocols": (b"HTTP/1.1 101 X\r\n\r\n" + answer(), 502),
+    "a body before any head": (b"<html>Bad Gateway</html>", 502),
+    "a status of four digits": (b"HTTP/1.1 1000 X\r\nContent-Length: 0\r\n\r\n", 502),
+    "an old HTTP": (b"HTTP/0.9 200 OK\r\n\r\n", 502),
+    "a status below all": (b"HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n", 502),
+    "an answer without a body that has one": (
+        b"HTTP/1.1 204 X\r\nContent-Length: 3\r\n\r\nabc", 502,
+    ),
+    "a status of two digits": (b"HTTP/1.1 20 X\r\nContent-Length: 0\r\n\r\n", 502),
+    "an interim answer with a body": (
+        b"HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\nabc", 502,
+    ),
     "interim answers only": (b"HTTP/1.1 100 Continue\r\n\r\n" * 3, 504),
     "length and chunks": (
         HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 502,

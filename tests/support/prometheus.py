@@ -81,6 +81,7 @@ def exposed_families() -> dict[str, Family]:
     metrics.waited("admitted", 1.0)
     metrics.replied("reserve", 0.001, Events(1, 1, 1, 1, 1, 1))
     metrics.show(UNKNOWN, 0)
+    metrics.watch_breaker(lambda: False, lambda: [("pricing", "product", True)])
     return {
         family.name.removeprefix("keepa_gateway_") + "_total" * (family.type == "counter"): Family(
             family.type,

@@ -20,6 +20,7 @@ from gateway.metrics import Metrics
 from gateway.picture import Setting
 from gateway.policies import read_policies
 from gateway.reports import Reports
+from gateway.stalls import Stalls
 from gateway.status import Thresholds
 
 
@@ -70,7 +71,7 @@ async def feeding():
         thresholds=Thresholds(10, 20),
         allowances=Allowances(policies, 10, "never"),
         services=(),
-        breaker=Breaker(5, 30, asyncio.sleep),
+        breaker=Breaker(5, 30, Stalls()),
         store="embedded",
         enforces=True,
         is_simulated=lambda: False,

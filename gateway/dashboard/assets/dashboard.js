@@ -109,7 +109,7 @@ function showHealth(now) {
     at("banner-breaker-text"),
     now.breaker === "open"
       ? "The circuit is open: this gateway refuses calls, and tries Keepa again by itself."
-      : "The next call tries it again.",
+      : "It is being asked again right now.",
   );
   const kind = now.store.kind === "redis" ? "Redis" : "Embedded store";
   mark(how("health-store"), now.store.up ? "good" : "bad", now.store.up ? `${kind} answers` : `${kind} does not answer`);
