@@ -3,7 +3,14 @@
 from functools import cache
 
 from gateway.costs import Price
-from gateway.errors import CodeLimit, EndpointNotAllowed, MaxCost, MaxOffers, Refusal
+from gateway.errors import (
+    CodeLimit,
+    EndpointNotAllowed,
+    MaxCost,
+    MaxOffers,
+    Refusal,
+    ServiceBlocked,
+)
 from gateway.ledger import Terms
 from gateway.policies import Overdraft, Policies, Policy
 
@@ -34,6 +41,8 @@ class Allowance:
     def objection(self, price: Price) -> Refusal | None:
         """Return why such a call may never be made, or None."""
         policy = self.policy
+        if policy.blocked:
+            return ServiceBlocked()
         if (
             policy.endpoints is not None
             and price.endpoint not in policy.endpoints

@@ -43,6 +43,7 @@ from gateway.ledger import (
     UsageHistory,
 )
 from gateway.metrics import Metrics
+from gateway.nearest import did_you_mean
 from gateway.observer import Observer
 from gateway.picture import Setting
 from gateway.proxy import Proxy
@@ -100,7 +101,8 @@ def make_allowances(settings: Settings, costs: CostTable) -> Allowances:
     for service, endpoint in settings.policies.endpoints_named():
         if not costs.knows(endpoint):
             raise BadSetting(
-                f'SERVICE_POLICIES: service "{service}": endpoints: there is no "{endpoint}"; '
+                f'SERVICE_POLICIES: service "{service}": endpoints: there is no "{endpoint}"'
+                f"{did_you_mean(endpoint, costs.names)}; "
                 "allowed are Keepa's, those in ENDPOINT_COSTS, and `unknown` for all others"
             )
     return Allowances(settings.policies, settings.min_balance_threshold, settings.overdraft)

@@ -1,6 +1,7 @@
 """What `keepa-gateway check` looks at: settings, store, Keepa."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -37,13 +38,19 @@ class Report:
         self.lines.append(f"bad      {text}")
 
 
-async def check_setup(settings: Settings) -> Report:
+async def check_setup(settings: Settings, misspelt: Sequence[str] = ()) -> Report:
     """Look at the settings, reach the store and Keepa's free `/token`; nothing is changed.
+
+    Args:
+        settings: Those to look at.
+        misspelt: What is known of variables that are none of them, a line each.
 
     Raises:
         BadSetting: A policy names an endpoint that there is not.
     """
     report = Report()
+    for line in misspelt:
+        report.warn(f"settings: {line}")
     _check_settings(settings, report)
     _check_callers(settings, report)
     await _check_store(settings, report)
@@ -55,13 +62,11 @@ def _check_settings(settings: Settings, report: Report) -> None:
     make_allowances(settings, CostTable(settings.endpoint_costs))
     floor = settings.min_balance_threshold
     report.good(f"settings: account {settings.account_name}, floor {floor}")
-    key, url = settings.keepa_api_key.get_secret_value(), settings.keepa_base_url
+    url = settings.keepa_base_url
     if settings.simulated:
         report.warn("settings: KEEPA_BASE_URL=simulator, so there is no real Keepa")
     elif url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
         report.warn("settings: KEEPA_BASE_URL is http://, so the key travels unencrypted")
-    if key != key.strip():
-        report.warn("settings: KEEPA_API_KEY has blanks or a line's end around it")
     for name in ("safety_buffer", "alert_balance"):
         if (value := getattr(settings, name)) < floor:
             report.warn(

@@ -2,10 +2,15 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
 
 from gateway import __version__
 from gateway.app import serving, settle_memory
@@ -13,9 +18,11 @@ from gateway.checkup import check_setup
 from gateway.demo import run_demo
 from gateway.errors import BadSetting
 from gateway.log import set_up_logging
-from gateway.settings import Settings, read_settings
+from gateway.settings import ENV_FILE, Settings, describe_misspelt, read_settings
 from gateway.simulator import SimulatorConfig, start_simulator
 from gateway.usage_table import NoAnswer, ask_usage, draw_table, own_url
+
+_log: Any = structlog.get_logger(__name__)
 
 _BAD_SETTING = 2
 
@@ -23,6 +30,14 @@ _BAD_SETTING = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0 done, 1 failed, 2 a bad setting or argument."""
     options = _parser().parse_args(arguments)
+    if options.run in {_serve, _simulate, _demo} and os.name != "posix":
+        # Without its signals and descriptor limits no promise about stops and crowds holds.
+        print(
+            "this command runs on Linux, macOS and other POSIX systems; "
+            "on Windows use WSL or a container",
+            file=sys.stderr,
+        )
+        return 1
     try:
         return int(options.run(options))
     except BadSetting as error:
@@ -44,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", help="read the settings, reach the store and Keepa")
     check.set_defaults(run=_check)
+    check.add_argument("--env-file", type=Path, metavar="FILE", help="read this file, not .env")
     _add_usage(commands.add_parser("usage", help="ask a running gateway who used how much"))
     demo = commands.add_parser(
         "demo", help="see it work: twenty seconds of three services on one key; PORT: any free one"
@@ -83,15 +99,27 @@ def _add_usage(usage: argparse.ArgumentParser) -> None:
 
 def _serve(_: argparse.Namespace) -> int:
     settings = _read_settings()
+    if misspelt := describe_misspelt(ENV_FILE):
+        _log.warning("misspelt_settings", hint="; ".join(misspelt))
     asyncio.run(_until_told(settings))
     return 0
 
 
 async def _until_told(settings: Settings) -> None:
     stop = _stop_signal()
+    # What other servers take as "read your settings again" must not end this one.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _tell_reload)
     async with serving(settings):
         settle_memory()
         await stop.wait()
+
+
+def _tell_reload() -> None:
+    _log.warning(
+        "sighup_ignored",
+        hint="settings are read at the start: change them, let `keepa-gateway check` read them, "
+        "restart the gateways one by one",
+    )
 
 
 def _stop_signal() -> asyncio.Event:
@@ -103,11 +131,22 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-def _check(_: argparse.Namespace) -> int:
-    settings = _read_settings()
+def _end_signal() -> asyncio.Event:
+    """Return what is set at those, and when the terminal is closed (without nohup)."""
+    stop = _stop_signal()
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop.set)
+    return stop
+
+
+def _check(options: argparse.Namespace) -> int:
+    env_file = options.env_file or ENV_FILE
+    if options.env_file and not env_file.is_file():
+        raise BadSetting(f"--env-file {env_file}: there is no such file")
+    settings = _read_settings(env_file)
     # Its lines tell what the log would.
     set_up_logging("CRITICAL", "console", settings.secrets)
-    report = asyncio.run(check_setup(settings))
+    report = asyncio.run(check_setup(settings, describe_misspelt(env_file)))
     for line in report.lines:
         print(line)
     return 0 if report.is_good else 1
@@ -137,7 +176,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 async def _run_demo(*, stay: bool) -> bool:
-    return await run_demo(partial(print, flush=True), _stop_signal(), stay=stay)
+    return await run_demo(partial(print, flush=True), _end_signal(), stay=stay)
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -155,16 +194,16 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 async def _run_simulator(config: SimulatorConfig, host: str, port: int) -> None:
-    stop = _stop_signal()
+    stop = _end_signal()
     simulator = await start_simulator(config, host, port)
     print(f"simulated Keepa at {simulator.url}, its state at {simulator.url}/sim/state", flush=True)
     await stop.wait()
     await simulator.close()
 
 
-def _read_settings(*, for_keepa: bool = True) -> Settings:
+def _read_settings(env_file: Path = ENV_FILE, *, for_keepa: bool = True) -> Settings:
     # Before anything can log: a library's first line may already carry a key.
     set_up_logging("INFO", "json", ())
-    settings = read_settings(for_keepa=for_keepa)
+    settings = read_settings(env_file, for_keepa=for_keepa)
     set_up_logging(settings.log_level, settings.log_format, settings.secrets)
     return settings

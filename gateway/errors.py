@@ -5,6 +5,7 @@
     └── Refusal                       an answer of the gateway's own making
         ├── BadRequest                400 bad_request
         ├── Unauthorized              401 unauthorized
+        ├── ServiceBlocked            403 blocked
         ├── EndpointNotAllowed        403 endpoint_not_allowed
         ├── NotFound                  404 not_found
         ├── MethodNotAllowed          405 method_not_allowed
@@ -87,6 +88,14 @@ class Unauthorized(_Client):
     status, reason, type = 401, "unauthorized", "unauthorized"
     message = "Unknown or missing service key"
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="keepa-gateway"'}
+
+
+class ServiceBlocked(_Client):
+    """The service may make no calls, whatever they cost."""
+
+    status, reason, type = 403, "blocked", "forbidden"
+    is_policy = True
+    message = "This service is blocked by its policy (SERVICE_POLICIES): it may make no calls"
 
 
 class EndpointNotAllowed(_Client):

@@ -90,7 +90,8 @@ class Gate:
         if not self.enforces:
             return await self._admit_anyway(call, facts)
         if call.objection:
-            facts.max_items_now = call.items_within(self._ledger.latest)
+            if call.objection.shows_balance:
+                facts.max_items_now = call.items_within(self._ledger.latest)
             raise call.objection
         call_id = next(self._call_ids)
         deadline = self._deadline(call, facts)
@@ -121,6 +122,8 @@ class Gate:
         Raises:
             LedgerUnavailable: Nobody can say.
         """
+        if call.objection and not call.objection.shows_balance:
+            return call.objection
         refusal = call.objection or self._breaker.refusal(call.service, call.price.endpoint)
         ask = self._reserve if refusal else self._ask
         try:

@@ -66,6 +66,11 @@ class Call:
     """How long it would wait for tokens, in its own words."""
 
     @property
+    def is_ledgers(self) -> bool:
+        """Whether the ledger may answer it in Keepa's place."""
+        return self.price.endpoint == "token" and not self.allowance.policy.blocked
+
+    @property
     def is_repeatable(self) -> bool:
         """Whether it surely changes nothing at Keepa but the balance."""
         return self.price.endpoint in _READING

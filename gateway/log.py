@@ -7,6 +7,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -102,9 +103,12 @@ class _Stream:
 
     def _write_out(self) -> None:
         self._is_due = False
-        while self._texts:
-            self._out.write(self._texts.popleft())
-        self._out.flush()
+        # Where the terminal is closed or the reader gone, the loop would log the failure of each
+        # line, a line that fails, too: for ever.
+        with suppress(OSError, ValueError):
+            while self._texts:
+                self._out.write(self._texts.popleft())
+            self._out.flush()
 
 
 def set_up_logging(level: str, log_format: str, secrets: Iterable[str]) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gateway.nearest import did_you_mean
+
 SERVICE_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 
 DEFAULT = "default"
@@ -20,6 +22,9 @@ _MIN_OFFERS, _MAX_OFFERS = 20, 100
 _MOST_TOKENS = 1_000_000_000
 # Of a name that makes no sense, as much as is needed to find it.
 _SHOWN_CHARS = 60
+# What people write 0 or nothing into who want no calls at all.
+_CAPS = {"tokens_per_hour", "tokens_per_day", "max_cost", "max_concurrency"}
+_TO_BLOCK = 'to block the service write "blocked": true'
 
 Overdraft = Literal["never", "when_full"]
 _Tokens = Annotated[int, Field(strict=True, ge=1, le=_MOST_TOKENS)]
@@ -42,6 +47,7 @@ class Policy(BaseModel):
         code_limit: Most products for each code of a look-up; filled in where a call names none.
         max_offers: Most offers that one call may ask for.
         overdraft: In place of OVERDRAFT.
+        blocked: Whether every call of its is refused, free ones too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -55,6 +61,7 @@ class Policy(BaseModel):
     code_limit: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = None
     max_offers: Annotated[int, Field(strict=True, ge=_MIN_OFFERS, le=_MAX_OFFERS)] | None = None
     overdraft: Overdraft | None = None
+    blocked: Annotated[bool, Field(strict=True)] | None = None
 
     @property
     def caps(self) -> dict[str, int]:
@@ -68,7 +75,10 @@ class Policy(BaseModel):
         if value is None:
             return None
         if not isinstance(value, list | set | frozenset) or not value:
-            raise ValueError('allowed is a list of one endpoint or more, as ["product", "deal"]')
+            hint = "" if value else f"; {_TO_BLOCK}"
+            raise ValueError(
+                f'allowed is a list of one endpoint or more, as ["product", "deal"]{hint}'
+            )
         for name in value:
             if not isinstance(name, str) or not _ENDPOINT.fullmatch(name):
                 shown = f"{_quote(name)} is none" if isinstance(name, str) else "one is no text"
@@ -155,7 +165,10 @@ def _check_name(name: str, services: Collection[str]) -> None:
     if not SERVICE_NAME.fullmatch(name):
         raise BadPolicies("allowed are names of 1 to 40 of a-z, 0-9, _ and -")
     if services and name != DEFAULT and name not in services:
-        raise BadPolicies("SERVICE_KEYS has no such name, so nobody could call under it")
+        raise BadPolicies(
+            "SERVICE_KEYS has no such name, so nobody could call under it"
+            f"{did_you_mean(name, [*services, DEFAULT])}"
+        )
 
 
 def _read_policy(fields: Any, floor: int) -> Policy:
@@ -181,13 +194,15 @@ def _describe(error: ValidationError) -> str:
         return message
     field = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return f"unknown field {_quote(field)}, allowed are {', '.join(Policy.model_fields)}"
+        meant = did_you_mean(field, Policy.model_fields)
+        return f"unknown field {_quote(field)}{meant}, allowed are {', '.join(Policy.model_fields)}"
     if first["type"] == "value_error":
         return f"{field}: {message}"
     value = first["input"]
     # Whatever has parts may be of any size and depth.
     shown = f"{field}={json.dumps(value)[:20]}" if isinstance(value, int | float | str) else field
-    return f"{shown}: {message[0].lower()}{message[1:]}"
+    hint = f"; {_TO_BLOCK}" if field in _CAPS and value == 0 else ""
+    return f"{shown}: {message[0].lower()}{message[1:]}{hint}"
 
 
 def _show(field: str) -> str:

@@ -76,7 +76,7 @@ class Proxy:
         cancel_if_left(request)
         try:
             call = await self._intake.read(request, facts)
-            if call.price.endpoint == "token" and await self._is_known():
+            if call.is_ledgers and await self._is_known():
                 self._reports.answered(facts, began_at)
                 return tell_balance(request, self._ledger.latest, facts)
             hold, trial = await self._gate.admit(call, facts)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import parse_qsl, unquote
 
+from gateway.pasted import BadText, read_secret
+
 _SCHEME = re.compile(r"(?:redis|valkey)(?P<tls>s?)(?:\+(?P<kind>sentinel|cluster))?")
 _PARTS = re.compile(r"(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?")
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:@\[\]]+))(?::(?P<port>\d{1,5}))?")
@@ -111,9 +113,12 @@ def _read_authority(kind: Kind, authority: str) -> tuple[list[str], str, str, tu
     if "@" in credentials and kind in {Kind.SENTINEL, Kind.CLUSTER}:
         raise BadRedisUrl("one user:password@, before the first host; an @ in it as %40")
     names = hosts.split(",") if hosts else []
-    decoded = unquote(password)
-    secrets = tuple(spelling for spelling in dict.fromkeys((password, decoded)) if spelling)
-    return names, unquote(username), decoded, secrets
+    try:
+        secret = read_secret(unquote(password))
+    except BadText as error:
+        raise BadRedisUrl(f"as password, {error}") from None
+    spellings = tuple(dict.fromkeys((password, secret))) if secret else ()
+    return names, unquote(username), secret, spellings
 
 
 def _read_host(name: str, default_port: int) -> tuple[str, int]:

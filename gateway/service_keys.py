@@ -1,5 +1,6 @@
 """Who may call: the operator's SERVICE_KEYS."""
 
+from gateway.pasted import BadText, read_secret, trim
 from gateway.policies import DEFAULT, SERVICE_NAME
 
 # Names for calls whose service is not known, so that no service can pass for one of them; and the
@@ -14,16 +15,21 @@ class BadServiceKeys(ValueError):
 
 
 def read_service_keys(text: str) -> dict[str, list[str]]:
-    """Return the secrets of each name in `name:secret,name:secret`.
+    """Return the secrets of each name in `name:secret,name:secret`; blanks around both are none.
 
     Raises:
         BadServiceKeys: What is allowed.
     """
     keys: dict[str, list[str]] = {}
     known: set[str] = set()
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        name, colon, secret = pair.partition(":")
-        if not colon or not secret or not SERVICE_NAME.fullmatch(name):
+    for pair in filter(None, (trim(part) for part in text.split(","))):
+        name, _, text = pair.partition(":")
+        name = trim(name)
+        try:
+            secret = read_secret(text)
+        except BadText as error:
+            raise BadServiceKeys(f"of each secret, {error}") from None
+        if not secret or not SERVICE_NAME.fullmatch(name):
             raise BadServiceKeys(
                 "name:secret,name:secret with names of a-z, 0-9, _ and -, at most 40 long"
             )

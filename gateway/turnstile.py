@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -60,6 +59,9 @@ def make_turnstile(descriptors: int, max_concurrency: int) -> Turnstile:
 
 def raise_descriptor_limit() -> int:
     """Let this process have as many descriptors as it may; return how many those are."""
+    # Windows has none, and the other commands run there.
+    import resource  # noqa: PLC0415
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # "unlimited" may be more than the system allows
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -13,7 +13,7 @@ from gateway.costs.parts import ITEMS
 from gateway.costs.price import TOO_LARGE, Price
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gateway.costs.parts import Share
 
@@ -230,6 +230,11 @@ class CostTable:
             name = canonical_name(endpoint)
             rule = self._rules.get(name, self._rules[UNKNOWN])
             self._rules[name] = rule._replace(base=base)
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The endpoints that it has a price for, `unknown` among them."""
+        return self._rules.keys()
 
     def knows(self, endpoint: str) -> bool:
         """Return whether the table has an endpoint, in any spelling that a call may use.

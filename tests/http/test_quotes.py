@@ -189,6 +189,7 @@ REASONS = {
     "max_offers": ({"max_offers": 30}, 100, "product?domain=1&offers=40&asin=B1"),
     "code_limit": ({"code_limit": 3}, 100, "product?domain=1&code=1&code-limit=4"),
     "endpoint_not_allowed": ({"endpoints": ["deal"]}, 100, PRODUCT + "B1"),
+    "blocked": ({"blocked": True}, 100, PRODUCT + "B1"),
 }
 OF_THE_MOMENT = {"error", "request_id", "timestamp", "refillIn", "retry_after_seconds"}
 
@@ -217,7 +218,7 @@ async def test_quote_tells_what_the_call_would_be_told(serve, simulate, reason):
     simulator = await simulate(tokens=tokens, first_lump_in_ms=40_000)
     gateway = await serve(simulator, service_policies=batch(**policy))
     await gateway.until_ready()
-    status = 403 if reason == "endpoint_not_allowed" else 429
+    status = 403 if reason in {"endpoint_not_allowed", "blocked"} else 429
     await check_same(gateway, call, status, reason)
     assert simulator.state()["calls"] == {"token": 1}
 

@@ -158,6 +158,76 @@ async def test_call_in_doubt_counts_as_in_flight(serve, simulator):
     read_refusal(await gateway.ask(products(1), BATCH), 429, "service_concurrency", "quotaExceeded")
 
 
+# A service that is blocked
+
+BLOCKED = batch(blocked=True, floor=90)
+
+
+@pytest.mark.parametrize("target", [products(1), "/token", "/tracking?type=list", "/no_endpoint"])
+async def test_a_blocked_service_makes_no_call(serve, simulator, target):
+    """Each call is a 403 for good, a free one and `/token` too; other services go on."""
+    gateway = await serve(simulator, service_policies=BLOCKED)
+    await gateway.until_ready()
+    told = read_refusal(await gateway.ask(target, BATCH), 403, "blocked", "forbidden")
+    assert (told["retryable"], told["current_balance"], told["service"]) == (False, None, "batch")
+    assert "max_items_now" not in told
+    assert "SERVICE_POLICIES" in told["error"]["message"]
+    assert simulator.state()["calls"] == {"token": 1}
+    assert (await gateway.ask(products(1), SHOP)).status == 200
+
+
+async def test_a_blocked_service_is_told_before_all_else(serve, simulate):
+    """Whatever limit, balance or rate would refuse too, the answer is that it is blocked."""
+    gateway = await serve(
+        await simulate(tokens=-50),
+        service_policies=batch(blocked=True, endpoints=["product"], max_cost=1, floor=90),
+        rate_limit_per_minute=1,
+        rate_limit_burst=1,
+    )
+    for target in (products(5), "/deal?selection={}", "/product?domain=1&offers=100&asin=B1"):
+        told = await gateway.ask(target, BATCH, "Prefer: wait=9")
+        read_refusal(told, 403, "blocked", "forbidden")
+
+
+async def test_a_blocked_service_is_told_so_without_a_store(serve):
+    """With Redis away it gets its 403, and a quote of it too."""
+    away = {"redis_url": "redis://127.0.0.1:1/0"}
+    gateway = await serve("http://127.0.0.1:1", service_policies=BLOCKED, **away)
+    read_refusal(await gateway.ask(products(1), BATCH), 403, "blocked", "forbidden")
+    quoted = (await gateway.ask("/quote?path=product&asin=B1", BATCH)).json()
+    assert (quoted["reason"], quoted["admitted"], quoted["retryable"]) == ("blocked", False, False)
+
+
+async def test_operators_see_that_a_service_is_blocked(serve, simulator):
+    """Its policy and refusals stand in `/status`, the refusals in `denied_total` too."""
+    gateway = await serve(simulator, service_policies=BLOCKED)
+    assert (await service(gateway))["policy"] == {"floor": 90, "blocked": True}
+    for _ in range(2):
+        await gateway.ask(products(1), BATCH)
+
+    async def is_counted():
+        row = await service(gateway)
+        return row["denied"] == 2 and row["refusals"] == {"blocked": 2}
+
+    await until(is_counted)
+    metrics = (await gateway.ask("/metrics")).body.decode()
+    labels = 'endpoint="product",mode="enforced",reason="blocked",service="batch"'
+    assert f"keepa_gateway_denied_total{{{labels}}} 2.0" in metrics
+
+
+async def test_shadow_mode_blocks_nobody(serve, simulator):
+    """With ENFORCE=false a blocked service's calls run, its `/token` too, and are counted."""
+    gateway = await serve(simulator, service_policies=BLOCKED, enforce=False)
+    await gateway.until_ready()
+    for target in (products(1), "/token"):
+        assert (await gateway.ask(target, BATCH)).status == 200
+
+    async def is_counted():
+        return (await service(gateway))["refusals"] == {"blocked": 2}
+
+    await until(is_counted)
+
+
 # Whose policy
 
 ROTATION = "batch:new-secret,batch:old-secret,shop:shop-secret"

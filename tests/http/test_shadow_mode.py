@@ -65,6 +65,7 @@ REASONS = {
     "max_offers": ({"max_offers": 20}, 100, 20, "/product?domain=1&offers=40&asin=B0MIN1", 24),
     "code_limit": ({"code_limit": 2}, 100, 20, "/product?domain=1&code=1&code-limit=9", 9),
     "endpoint_not_allowed": ({"endpoints": ["deal"]}, 100, 20, products(2), 2),
+    "blocked": ({"blocked": True}, 100, 20, products(2), 2),
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.allowances import Allowance, Allowances
 from gateway.costs import CostTable
-from gateway.errors import CodeLimit, EndpointNotAllowed, MaxCost, MaxOffers
+from gateway.errors import CodeLimit, EndpointNotAllowed, MaxCost, MaxOffers, ServiceBlocked
 from gateway.ledger import Terms
 from gateway.policies import Policies, Policy
 
@@ -73,6 +73,7 @@ def test_a_services_overdraft_stands_in_place_of_the_accounts(account, own, may)
         ("code=1", {"code_limit": 5, "max_offers": 20, "max_cost": 10, "endpoints": ["product"]}),
         ("asin=B1&offers=20", {"max_offers": 20, "max_cost": 12}),
         ("code=1&code-limit=5", {"code_limit": 5, "max_cost": 5}),
+        ("asin=B1", {"blocked": False}),
     ],
 )
 def test_nothing_is_objected_to_what_is_within_all_limits(query, fields):
@@ -99,6 +100,7 @@ def test_nothing_is_objected_to_what_is_within_all_limits(query, fields):
             MaxOffers,
         ),
         ("code=1&code-limit=6", {"code_limit": 5, "max_cost": 1}, CodeLimit),
+        ("asin=B1", {"blocked": True, "endpoints": ["deal"], "max_cost": 1}, ServiceBlocked),
     ],
 )
 def test_what_is_over_a_limit_is_objected_to(query, fields, refusal):

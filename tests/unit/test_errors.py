@@ -26,6 +26,7 @@ from gateway.errors import (
     Overloaded,
     RateLimited,
     Refusal,
+    ServiceBlocked,
     ServiceConcurrency,
     ServiceFloor,
     ServiceQuota,
@@ -46,8 +47,8 @@ BALANCE = Balance(
 )  # fmt: skip
 CAPS = {"tokens_per_hour": 600}
 CLIENT = (
-    BadRequest, Unauthorized, EndpointNotAllowed, NotFound, MethodNotAllowed, TooSlow, TooLarge,
-    UriTooLong, UnsupportedEncoding,
+    BadRequest, Unauthorized, ServiceBlocked, EndpointNotAllowed, NotFound, MethodNotAllowed,
+    TooSlow, TooLarge, UriTooLong, UnsupportedEncoding,
 )  # fmt: skip
 # Status, reason, type, retryable, seconds: as the contract's table has it.
 TABLE = [
@@ -62,6 +63,7 @@ TABLE = [
     (MaxCost(asked=50, limit=40), 429, "max_cost", "costLimit", None),
     (MaxOffers(asked=60, limit=40), 429, "max_offers", "costLimit", None),
     (CodeLimit(asked=20, limit=5), 429, "code_limit", "costLimit", None),
+    (ServiceBlocked(), 403, "blocked", "forbidden", None),
     (EndpointNotAllowed(), 403, "endpoint_not_allowed", "forbidden", None),
     (RateLimited(retry_after_ms=2_001), 429, "rate_limited", "rateLimited", 3),
     (Unauthorized(), 401, "unauthorized", "unauthorized", None),

@@ -1,12 +1,14 @@
 """Lines of the log: JSON or for people, never with a secret."""
 
+import asyncio
+import io
 import subprocess
 import sys
 
 import orjson
 import pytest
 
-from gateway.log import Redactor
+from gateway.log import Redactor, _Stream
 
 KEY = "realkey0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijk"
 
@@ -95,3 +97,28 @@ def test_level_is_obeyed(level, events):
     assert ('"quiet"' in text) is events
     assert ('"call"' in text) is (level != "ERROR")
     assert "chatter" not in text
+
+
+async def test_a_log_that_nobody_reads_is_given_up():
+    """An output that fails is tried once a line: the loop must not log that failure, for ever."""
+
+    class Gone(io.StringIO):
+        attempts = 0
+
+        def flush(self):
+            self.attempts += 1
+            raise BrokenPipeError
+
+    gone = Gone()
+    stream = _Stream(gone)
+
+    def log(*_):
+        stream.write("a line\n")
+        stream.flush()
+
+    # As asyncio does with whatever a callback raises.
+    asyncio.get_running_loop().set_exception_handler(log)
+    log()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert gone.attempts == 1

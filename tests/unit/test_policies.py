@@ -11,7 +11,7 @@ KEYS = {"batch", "shop"}
 FULL = {
     "floor": 300, "tokens_per_hour": 500, "tokens_per_day": 4000, "max_cost": 100,
     "max_concurrency": 4, "endpoints": ["product", "deals"], "code_limit": 5, "max_offers": 40,
-    "overdraft": "when_full",
+    "overdraft": "when_full", "blocked": True,
 }  # fmt: skip
 
 
@@ -151,6 +151,12 @@ def test_what_is_given_twice_is_refused(text, line):
         ("overdraft", "always", "overdraft=\"always\": input should be 'never' or 'when_full'"),
         ("overdraft", True, "overdraft=true: input should be 'never' or 'when_full'"),
         ("endpoints", [], "endpoints: allowed is a list of one endpoint or more"),
+        *((field, 0, 'greater than or equal to 1; to block the service write "blocked": true')
+          for field in ("tokens_per_hour", "tokens_per_day", "max_cost", "max_concurrency")),
+        ("endpoints", [], 'as ["product", "deal"]; to block the service write "blocked": true'),
+        *(("blocked", value, "input should be a valid boolean") for value in (1, 0, "true", "yes")),
+        ("token_per_day", 5, 'unknown field "token_per_day"; did you mean "tokens_per_day"?'),
+        ("max-cost", 5, 'unknown field "max-cost"; did you mean "max_cost"?'),
         ("endpoints", "product", "endpoints: allowed is a list"),
         ("endpoints", {"product": 1}, "endpoints: allowed is a list"),
         ("endpoints", ["product", "a b"], "endpoints: allowed are names of 1 to 40 of a-z"),
@@ -195,3 +201,10 @@ def test_the_floors_equal_is_taken():
     assert read({"batch": {"floor": FLOOR}}).of("batch").floor == FLOOR
     text = '{"batch": {"floor": -50}}'
     assert read_policies(text, -50, KEYS).of("batch").floor == -50
+
+
+def test_a_mistyped_service_is_told_the_nearest():
+    """With keys a policy's name has to be one of theirs, or `default`; the nearest is told."""
+    assert 'did you mean "batch"?' in refused({"batsh": {}}, ["batch", "shop"])
+    assert 'did you mean "default"?' in refused({"defaults": {}}, ["batch", "shop"])
+    assert "did you mean" not in refused({"loft": {}}, ["batch", "shop"])

@@ -94,7 +94,7 @@ BAD = [
     ("redis://:hunter2@h/nil", "database number"), ("redis://:hunter2@h/1/2", "database number"),
     ("redis://hunter2@h", "user:password@"), ("redis://:hunter2@a,b", "one host"),
     ("redis://:hunter2@h#x", "without blanks"), ("redis://:hunter2 @h", "without blanks"),
-    ("redis://:hunter2@h\n", "without blanks"), ("redis://h?password=hunter2", "no options but db"),
+    ("redis://:hunter2@h\n0", "without"), ("redis://h?password=hunter2", "no options but db"),
     ("redis://h?socket_timeout=x", "no options but db"), ("redis://h?db=x", "database number"),
     ("redis://h?ssl_ca_certs=x", "no options but db"),
     ("rediss://h?ssl_cert_reqs=hunter2", "ssl_cert_reqs"),

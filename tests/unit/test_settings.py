@@ -67,6 +67,11 @@ def test_defaults_are_those_of_the_contract(name, value):
         ("KEEPA_BASE_URL", "https://", "http"), ("KEEPA_BASE_URL", "http://x:port", "http"),
         ("KEEPA_BASE_URL", "https://api.keepa.com/?key=1", "without query"),
         ("KEEPA_BASE_URL", "https://[::1", "http"),
+        ("KEEPA_BASE_URL", "https://api.keepa.com/product", "path, as https://api.keepa.com"),
+        ("KEEPA_BASE_URL", "https://api.keepa.com/v1/", "path, as https://api.keepa.com"),
+        ("HOST", "127.0.0.1:8080", "without port"), ("HOST", "[::1]:8080", "without port"),
+        ("HOST", "http://localhost", "without port"), ("HOST", "*", "0.0.0.0"),
+        ("HOST", "[localhost", "address"), ("HOST", "local host", "address"),
         ("ENDPOINT_COSTS", "deal=5", "JSON"), ("ENDPOINT_COSTS", "[5]", "JSON"),
         ("ENDPOINT_COSTS", '{"deal": -1}', "JSON"), ("ENDPOINT_COSTS", '{"deal": 1.5}', "JSON"),
         ("ENDPOINT_COSTS", '{"deal": true}', "JSON"), ("ENDPOINT_COSTS", '{"deal": "5"}', "JSON"),
@@ -163,11 +168,11 @@ def test_open_door_needs_keys_or_a_word(monkeypatch, host):
     assert read_settings().host == host
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "[::1]"])
 def test_loopback_is_open_to_all_on_it(monkeypatch, host):
-    """On a loopback address anybody on the machine may call."""
+    """On a loopback address, in brackets too, anybody on the machine may call."""
     monkeypatch.setenv("HOST", host)
-    assert read_settings().host == host
+    assert read_settings().host == host.strip("[]")
 
 
 @pytest.mark.parametrize("floor", ["-200", "0", "1000000"])

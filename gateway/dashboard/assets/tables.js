@@ -16,6 +16,7 @@ const REASONS = {
   code_limit: "More products a code than allowed",
   rate_limited: "Request rate is used up",
   unauthorized: "Unknown or missing service key",
+  blocked: "Service is blocked",
   endpoint_not_allowed: "Endpoint is not the service's",
   not_found: "No endpoint of Keepa's",
   method_not_allowed: "Neither GET nor POST",

@@ -1,39 +1,40 @@
 """Every setting, its default, its meaning and its limits. The environment is read here only."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from ipaddress import ip_address
 from itertools import chain
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.errors import BadSetting
+from gateway.pasted import check_unquoted, trim
 from gateway.policies import BadPolicies, Overdraft, Policies, read_policies
-from gateway.redis_url import BadRedisUrl, read_redis_url
-from gateway.service_keys import BadServiceKeys, read_service_keys
-
-SIMULATOR = "simulator"
-
-# No call of Keepa's comes near; a larger number is a slip of the finger.
-_DEAREST = 1_000_000
-_ENDPOINT = re.compile(r"[a-z0-9_-]{1,40}")
-_SECRET = {"keepa_api_key", "redis_url", "service_keys", "admin_token", "alert_webhook_url"}
-# What stands behind the host of a webhook's URL is what makes it a secret; a word of the language
-# as short as this is none, and would be masked in every line.
-_SHORTEST_SECRET = 12
-
-
-def _refuse(allowed: str) -> PydanticCustomError:
-    # Braces would be read as a template's.
-    return PydanticCustomError("setting", "{allowed}", {"allowed": allowed})
+from gateway.redis_url import read_redis_url
+from gateway.service_keys import read_service_keys
+from gateway.settings.masks import MASK, mask, secrets_of_url, show
+from gateway.settings.values import (
+    SIMULATOR,
+    AdminToken,
+    RedisLocation,
+    Secret,
+    WebhookUrl,
+    is_loopback,
+    read_base_url,
+    read_endpoint_costs,
+    read_host,
+)
 
 
 class Settings(BaseSettings):
@@ -41,29 +42,32 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        env_file_encoding="utf-8",
+        # A Windows editor may begin it with a byte order mark.
+        env_file_encoding="utf-8-sig",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
     )
 
-    keepa_api_key: SecretStr = Field(
+    keepa_api_key: Secret = Field(
         SecretStr(""),
         description="the one real Keepa key; required unless the upstream is the simulator",
     )
-    keepa_base_url: str = Field(
+    keepa_base_url: Annotated[str, AfterValidator(read_base_url)] = Field(
         "https://api.keepa.com",
         description="upstream; `simulator` starts the built-in one in-process",
     )
-    redis_url: SecretStr = Field(
+    redis_url: RedisLocation = Field(
         SecretStr(""),
         description="`redis://`, `rediss://`, `unix://`, `valkey://`, "
         "`redis+sentinel://user:pw@h1:26379,h2:26379/mymaster/0` or "
         "`redis+cluster://user:pw@h1:7000,h2:7001` (both also with `rediss+`); "
         "empty: the embedded store, one process only",
     )
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: Annotated[str, AfterValidator(read_host)] = Field(
+        "127.0.0.1", description="address to listen on"
+    )
     port: int = Field(8080, ge=0, le=65535, description="port to listen on")
     min_balance_threshold: int = Field(
         10,
@@ -81,10 +85,12 @@ class Settings(BaseSettings):
         le=1_000_000_000,
         description="below it: the alert (at the webhook, where there is one)",
     )
-    endpoint_costs: Annotated[Mapping[str, int], NoDecode] = Field(
-        default_factory=dict,
-        description='JSON, overrides the base cost of endpoints, as in `{"deal": 5}`; '
-        "per item where calls have items",
+    endpoint_costs: Annotated[Mapping[str, int], NoDecode, BeforeValidator(read_endpoint_costs)] = (
+        Field(
+            default_factory=dict,
+            description='JSON, overrides the base cost of endpoints, as in `{"deal": 5}`; '
+            "per item where calls have items",
+        )
     )
     balance_max_age_seconds: float = Field(
         60, ge=1, le=3600, description="an older observation is refreshed from `/token`"
@@ -143,14 +149,14 @@ class Settings(BaseSettings):
         "{}",
         description='JSON by service, as in `{"batch": {"floor": 300}}`, `default` for the rest: '
         "`floor`, `tokens_per_hour`, `tokens_per_day`, `max_cost`, `max_concurrency`, "
-        "`endpoints`, `code_limit`, `max_offers`, `overdraft`",
+        "`endpoints`, `code_limit`, `max_offers`, `overdraft`, `blocked`",
     )
     overdraft: Overdraft = Field(
         "never",
         description="`never`, or `when_full`: a call dearer than the bucket may run, alone, "
         "from a full one",
     )
-    alert_webhook_url: SecretStr = Field(
+    alert_webhook_url: WebhookUrl = Field(
         SecretStr(""),
         description="http(s) URL that alerts are posted to as JSON, a secret; empty: none are",
     )
@@ -159,7 +165,7 @@ class Settings(BaseSettings):
         default=False,
         description="without `SERVICE_KEYS`, a `HOST` other than loopback is refused unless true",
     )
-    admin_token: SecretStr = Field(
+    admin_token: AdminToken = Field(
         SecretStr(""),
         description="when set, the bearer token for `/status`, `/dashboard`, `/usage` and "
         "`/metrics`",
@@ -187,86 +193,36 @@ class Settings(BaseSettings):
         "json", description="`json`, or `console` for people"
     )
 
-    @field_validator("keepa_base_url")
-    @classmethod
-    def _check_base_url(cls, value: str) -> str:
-        if value == SIMULATOR:
-            return value
-        try:
-            url = urlsplit(value)
-            _ = url.port
-        except ValueError:
-            raise _refuse("`simulator` or an http(s) URL") from None
-        if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
-            raise _refuse("`simulator` or an http(s) URL without query, as https://api.keepa.com")
-        if url.username or url.password:
-            raise _refuse("a URL without user and password")
-        return value.rstrip("/")
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis_url(cls, value: SecretStr) -> SecretStr:
-        text = value.get_secret_value()
-        if text:
-            try:
-                read_redis_url(text)
-            except BadRedisUrl as error:
-                raise _refuse(str(error)) from None
-        return value
-
-    @field_validator("alert_webhook_url")
-    @classmethod
-    def _check_webhook_url(cls, value: SecretStr) -> SecretStr:
-        text = value.get_secret_value()
-        allowed = "an http(s) URL, percent-encoded, as https://alerts.example/hook"
-        try:
-            url = urlsplit(text)
-            _ = url.port
-        except ValueError:
-            raise _refuse(allowed) from None
-        is_good = url.scheme in {"http", "https"} and url.hostname and not url.fragment
-        if text and not (is_good and re.fullmatch(r"[!-~]+", text)):
-            raise _refuse(allowed)
-        return value
-
-    @field_validator("endpoint_costs", mode="before")
-    @classmethod
-    def _parse_endpoint_costs(cls, value: Any) -> Any:
-        allowed = 'a JSON object of endpoint names and whole tokens of 0 or more, as {"deal": 5}'
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                raise _refuse(allowed) from None
-        if not isinstance(value, Mapping):
-            raise _refuse(allowed)
-        for name, cost in value.items():
-            if not _ENDPOINT.fullmatch(name) or type(cost) is not int or not 0 <= cost <= _DEAREST:
-                raise _refuse(allowed)
-        return {"deal" if name == "deals" else name: cost for name, cost in value.items()}
-
     @field_validator("service_keys", mode="before")
     @classmethod
     def _parse_service_keys(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        try:
-            keys = read_service_keys(value)
-        except BadServiceKeys as error:
-            raise _refuse(str(error)) from None
+        keys = read_service_keys(value)
         return {name: [SecretStr(secret) for secret in secrets] for name, secrets in keys.items()}
 
     @field_validator("account")
     @classmethod
     def _check_account(cls, value: str) -> str:
         if value and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
-            raise _refuse("1 to 64 of A-Z, a-z, 0-9, dot, _ and -")
+            raise ValueError("1 to 64 of A-Z, a-z, 0-9, dot, _ and -")
         return value
+
+    # The last of these runs first.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _trim(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take white space off; what has nothing else is not set."""
+        if not isinstance(value, str):
+            return value
+        text = trim(value)
+        check_unquoted(text)
+        return text or cls._default_of(info.field_name or "")
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         key = self.keepa_api_key.get_secret_value()
-        if not key.strip() and not self.simulated:
+        if not key and not self.simulated:
             raise BadSetting(
                 "KEEPA_API_KEY is empty: the key of your Keepa account is required "
                 "(or KEEPA_BASE_URL=simulator to try the gateway without one)"
@@ -282,7 +238,7 @@ class Settings(BaseSettings):
                 "tokens; use a loopback address, set SERVICE_KEYS, or set ALLOW_ANONYMOUS=true"
             )
         if key and any(key in secrets for secrets in self.service_secrets.values()):
-            raise BadSetting("SERVICE_KEYS=***: no secret may be the real Keepa key")
+            raise BadSetting(f"SERVICE_KEYS={MASK}: no secret may be the real Keepa key")
         if self.default_wait_seconds > self.max_wait_seconds:
             raise BadSetting(
                 f"DEFAULT_WAIT_SECONDS={self.default_wait_seconds:g}: may not exceed "
@@ -295,7 +251,7 @@ class Settings(BaseSettings):
         try:
             _ = self.policies
         except BadPolicies as error:
-            shown = _mask("service_policies", self.service_policies)
+            shown = mask("service_policies", self.service_policies)
             raise BadSetting(f"SERVICE_POLICIES={shown}: {error}") from None
         return self
 
@@ -343,91 +299,19 @@ class Settings(BaseSettings):
             self.keepa_api_key.get_secret_value(),
             self.admin_token.get_secret_value(),
             *(read_redis_url(redis_url).secrets if redis_url else ()),
-            *_secrets_of(self.alert_webhook_url.get_secret_value()),
+            *secrets_of_url(self.alert_webhook_url.get_secret_value()),
             *chain.from_iterable(self.service_secrets.values()),
         ]
         return tuple(text for text in texts if text)
 
+    def in_force(self) -> list[tuple[str, str, bool]]:
+        """Return each variable, its value without secrets, and whether that is the default."""
+        return [
+            (name.upper(), show(name, value), value == self._default_of(name))
+            for name in type(self).model_fields
+            for value in [getattr(self, name)]
+        ]
 
-def read_settings(env_file: Path | None = Path(".env"), *, for_keepa: bool = True) -> Settings:
-    """Read environment and `.env` file.
-
-    Args:
-        env_file: Empty or missing: the environment alone.
-        for_keepa: Whether Keepa is to be called; else its key may be missing.
-
-    Raises:
-        BadSetting: One line: the variable, its value (secrets masked) and what is allowed.
-    """
-    upstream: dict[str, Any] = {} if for_keepa else {"keepa_base_url": SIMULATOR}
-    try:
-        return Settings(_env_file=env_file, **upstream)
-    except ValidationError as error:
-        raise BadSetting(_describe(error)) from None
-    except UnicodeDecodeError:
-        raise BadSetting(f"{env_file}: must be UTF-8 text") from None
-
-
-class _Port(BaseSettings):
-    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True)
-
-    port: int = Field(0, ge=0, le=65535)
-
-
-class _Apart(Settings):
     @classmethod
-    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:
-        """Neither environment nor `.env` has a say."""
-        return (sources["init_settings"],)
-
-
-def settings_apart(**chosen: Any) -> Settings:
-    """Return settings that no real key, store or webhook of the environment comes into.
-
-    Of the environment only PORT counts; without it the port is any free one.
-
-    Raises:
-        BadSetting: As `read_settings`.
-    """
-    try:
-        return _Apart(port=_Port().port, **chosen)
-    except ValidationError as error:
-        raise BadSetting(_describe(error)) from None
-
-
-def _describe(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    field, message = str(first["loc"][0]), first["msg"]
-    shown = f"{field.upper()}={_mask(field, first['input'])}"
-    if first["type"] == "setting":
-        return f"{shown}: allowed is {message}"
-    return f"{shown}: {message[0].lower()}{message[1:]}"
-
-
-def _mask(field: str, value: object) -> str:
-    """The bad value as the operator wrote it, unless it is a secret or may hold one."""
-    text = str(value)
-    if field in _SECRET or "@" in text:
-        return "***"
-    return "".join(char if char.isprintable() else "?" for char in text[:80])
-
-
-def _secrets_of(webhook_url: str) -> tuple[str, ...]:
-    """Return what may not be printed of a webhook's URL: all of it, its path, its password."""
-    url = urlsplit(webhook_url)
-    path = webhook_url[webhook_url.find(url.netloc) + len(url.netloc) :]
-    return (
-        webhook_url,
-        path if len(path) >= _SHORTEST_SECRET else "",
-        url.password or "",
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine reaches that host."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    def _default_of(cls, name: str) -> Any:
+        return cls.model_fields[name].get_default(call_default_factory=True, validated_data={})

@@ -1,0 +1,48 @@
+"""Text as people paste it: white space and quotes around it, characters that nobody sees in it.
+
+`docker run --env-file` keeps quotes and a Windows editor's CR, a Kubernetes secret made with `echo`
+ends in a newline, a web page adds no-break or zero-width spaces.
+"""
+
+import unicodedata
+
+_QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\xab": "\xbb"}
+# Control and format characters, lone surrogates (bytes that are no UTF-8), line and paragraph ends.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+class BadText(ValueError):
+    """What is allowed instead; never any part of the text."""
+
+
+def trim(text: str) -> str:
+    """Return the text without white space and unseen characters at both ends."""
+    start, end = 0, len(text)
+    while start < end and _is_margin(text[start]):
+        start += 1
+    while end > start and _is_margin(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def check_unquoted(text: str) -> None:
+    """Raise BadText where quotes stand around the text."""
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        raise BadText("the same without the quotes around it")
+
+
+def read_secret(text: str) -> str:
+    """Return a secret, trimmed.
+
+    Raises:
+        BadText: There are quotes around it, or unseen characters in it.
+    """
+    secret = trim(text)
+    check_unquoted(secret)
+    if any(unicodedata.category(char) in _UNSEEN for char in secret):
+        raise BadText("one line of text without control or zero-width characters")
+    return secret
+
+
+def _is_margin(char: str) -> bool:
+    return char.isspace() or unicodedata.category(char) in _UNSEEN

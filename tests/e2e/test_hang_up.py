@@ -1,0 +1,48 @@
+"""SIGHUP: what a reload sends to servers, and a closed terminal to everything in it."""
+
+import asyncio
+import signal
+import subprocess
+
+import pytest
+from support.processes import COMMAND
+from support.waiting import until
+
+pytestmark = pytest.mark.e2e
+
+
+def start(command, **how):
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **how)
+
+
+async def test_a_gateway_outlives_sighup(machines):
+    """It serves on with the settings that it has, and its log says how they change."""
+    simulator = await machines.simulate().started()
+    gateway = await machines.serve(keepa_base_url=simulator.url, drain_seconds=0).started()
+    for _ in range(2):
+        gateway.process.send_signal(signal.SIGHUP)
+    line = (await until(lambda: gateway.logged("sighup_ignored")))[0]
+    assert "keepa-gateway check" in line["hint"]
+    assert (await gateway.ask("/healthz")).status == 200
+    gateway.terminate()
+    assert await gateway.ended() == 0
+
+
+@pytest.mark.parametrize("is_nohup", [False, True])
+async def test_the_simulator_ends_with_its_terminal(tmp_path, is_nohup):
+    """Its SIGHUP ends it as SIGTERM does, unless it was started with nohup."""
+    nohup = ["nohup"] if is_nohup else []
+    with (tmp_path / "out").open("wb") as out:
+        process = start([*nohup, *COMMAND, "simulate", "--port=0"], stdout=out)
+    try:
+        await until(lambda: b"simulated Keepa" in (tmp_path / "out").read_bytes(), 20)
+        process.send_signal(signal.SIGHUP)
+        if is_nohup:
+            await asyncio.sleep(0.5)
+            assert process.poll() is None
+            process.terminate()
+        await until(lambda: process.poll() is not None)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
