@@ -24,6 +24,9 @@ class Balance(NamedTuple):
     """Age of the newest observation; meaningless while unknown."""
     consumed: int
     """Everything settled in this epoch."""
+    doubtful: int = 0
+    """So many more `tokens` there may be: calls that were counted as spent to be careful, until an
+    observation, which is asked for at once, tells."""
 
     @property
     def available(self) -> int:
@@ -69,9 +72,9 @@ class Events(NamedTuple):
     lost: int
     """Expired unused: a lump met a full bucket."""
     spent: int
-    """Drift: gone by somebody else's calls."""
+    """Drift: surely gone by somebody else's calls."""
     back: int
-    """Drift: given back, or never charged."""
+    """Drift: given back, other than what our own caution had counted as spent."""
     reaped: int
     """Holds that nobody resolved in time."""
     reaped_tokens: int

@@ -83,6 +83,9 @@ class BalanceBelow:
         if balance is None:
             return Sighting(None, is_sure=False)
         if balance.tokens < self._threshold:
+            # What our own caution counted as spent may be there: /token is asked about it already.
+            if balance.tokens + balance.doubtful >= self._threshold:
+                return Sighting(None, is_sure=False)
             return Sighting(0.0)
         # A full bucket is above, whatever it holds.
         over_at = max(self._threshold, min(self._threshold + balance.gain, balance.capacity))

@@ -10,7 +10,7 @@ import structlog
 from gateway.balance import MICRO
 from gateway.envelope import Envelope, read_envelope
 from gateway.errors import BalanceUnknown, LedgerUnavailable, Refusal
-from gateway.ledger import Code, Ledger, Observation, Turn
+from gateway.ledger import Code, Ledger, Observation, Outlook, Turn
 from gateway.upstream import Upstream
 
 _log: Any = structlog.get_logger(__name__)
@@ -32,7 +32,8 @@ class Observer:
     """Keeps the ledger's observation fresh.
 
     Args:
-        fresh_seconds: An older observation is refreshed in the background, with or without calls.
+        fresh_seconds: An older observation is refreshed in the background, with or without calls; a
+            younger one where our own accounting has become doubtful.
         stale_seconds: An older one is as good as none.
     """
 
@@ -45,7 +46,9 @@ class Observer:
         self._stale_seconds = stale_seconds
         self._wanted = asyncio.Event()
         self._turn: Turn | None = None
+        # Monotonic seconds.
         self._warn_at = 0.0
+        self._look_at = 0.0
         # Without calls nobody else would ask, and a gateway that is not ready gets no calls.
         ledger.on_doubt = self._wanted.set
         # What the waiters wait for: None when calls are admitted, or why they will not be.
@@ -107,9 +110,11 @@ class Observer:
         return _MINUTE_MS
 
     async def run(self) -> None:
-        """Observe for ever: at start, whenever the observation has grown old, or on demand."""
+        """Observe for ever: at start, when the observation is old, in doubt, or on demand."""
         failures = 0
         while True:
+            # Before, not after: what becomes doubtful meanwhile is looked at again.
+            self._wanted.clear()
             try:
                 admitted_in = await self.refresh()
             except Refusal as refusal:
@@ -129,13 +134,16 @@ class Observer:
             if admitted_in > 0:
                 await asyncio.sleep(admitted_in)
                 continue
-            self._wanted.clear()
             self._answer(None)
-            age_seconds = self._ledger.latest.observed_ms_ago / 1000
-            await self._wait_wanted(max(_TRY_AGAIN_SECONDS, self._fresh_seconds - age_seconds))
+            old_in = self._fresh_seconds - self._ledger.latest.observed_ms_ago / 1000
+            look_in = self._look_at - time.monotonic()
+            await self._wait_wanted(max(_TRY_AGAIN_SECONDS, min(old_in, look_in)))
+            if not self._inquiry:
+                # Hundreds of calls that become doubtful together are asked about once.
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     async def refresh(self) -> float:
-        """Ask Keepa, if the observation is old and it is this gateway's turn.
+        """Ask Keepa, if the observation is old or in doubt and it is this gateway's turn.
 
         Returns:
             Seconds until calls are admitted, or until another look at what another gateway, whose
@@ -152,7 +160,7 @@ class Observer:
         if turn.code == Code.UNKNOWN:
             return _LOOK_AGAIN_SECONDS
         if turn.code == Code.RESOLVED:
-            return turn.learning_ms / 1000
+            return self._expect(turn.outlook)
         # Kept until it is used up or over: a failed attempt does not make the next one wait for it.
         self._turn = turn
         body, encoding, seen_at = await self._upstream.fetch_token()
@@ -161,7 +169,12 @@ class Observer:
             _log.error("no_reading", hint="Keepa's /token told no balance: is the key right?")
             raise BalanceUnknown
         self._turn = None
-        return await self._ledger.observe(turn, observation) / 1000
+        return self._expect(await self._ledger.observe(turn, observation))
+
+    def _expect(self, outlook: Outlook) -> float:
+        """Note when to look again; return the seconds until calls are admitted."""
+        self._look_at = time.monotonic() + outlook.look_in_ms / 1000
+        return outlook.admits_in_ms / 1000
 
     async def _wait_wanted(self, at_most_seconds: float) -> None:
         with suppress(TimeoutError):

@@ -28,7 +28,7 @@ async def tend_ledger(ledger: Ledger, reports: Reports, safety_buffer: int) -> N
             continue
         ledger.deliver()
         balance = ledger.latest
-        if balance.known and (balance.available < safety_buffer) != is_low:
+        if balance.known and (balance.available + balance.doubtful < safety_buffer) != is_low:
             is_low = not is_low
             log = _log.warning if is_low else _log.info
             log(

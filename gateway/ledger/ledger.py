@@ -28,6 +28,7 @@ from gateway.ledger.values import (
     Listener,
     Look,
     Observation,
+    Outlook,
     Purpose,
     Rules,
     Served,
@@ -56,12 +57,14 @@ class Ledger:
         has_rate = rules.rate_per_minute and rules.rate_burst
         self._slot_us = 60 * _US // rules.rate_per_minute if has_rate else 0
         self._epoch = 0
+        self._doubt_at = 0
         # In doubt or in flight: what a new epoch has to learn of.
         self._live: dict[str, Hold] = {}
         self._unconfirmed = Unconfirmed(rules.hold_seconds)
         self._under_way: set[str] = set()
         self.on_doubt: Callable[[], None] = lambda: None
-        """Called when what is known of the balance may be gone: the store is another or is new."""
+        """Called when what is known of the balance may be gone or wrong: the store is another or is
+        new, or calls were counted as spent that may not be."""
         self.on_gain: Callable[[], None] = lambda: None
         """Called when a reply told of more tokens than the one before."""
         self.on_epoch: Callable[[], None] = lambda: None
@@ -217,7 +220,7 @@ class Ledger:
         return arguments
 
     async def is_fresh(self) -> bool:
-        """Say whether the observation is younger than `fresh_seconds`; raises LedgerUnavailable."""
+        """Say whether the observation needs no refresh; raises LedgerUnavailable."""
         fresh_us = int(self._rules.fresh_seconds * _US)
         reply = await self._run(scripts.CLAIM, lambda: (fresh_us, 0))
         return reply.code == Code.RESOLVED
@@ -231,15 +234,21 @@ class Ledger:
         fresh_us = 0 if at_once else int(self._rules.fresh_seconds * _US)
         ends_at = time.monotonic() + _TURN_US / _US
         reply = await self._run(scripts.CLAIM, lambda: (fresh_us, _TURN_US))
-        return Turn(reply.code, reply.balance, reply.epoch, -(-reply.extra[0] // 1000), ends_at)
+        return Turn(reply.code, reply.balance, reply.epoch, self._outlook(reply), ends_at)
 
-    async def observe(self, turn: Turn, observation: Observation) -> int:
-        """Weigh a `/token` answer; return the milliseconds until calls are admitted."""
+    async def observe(self, turn: Turn, observation: Observation) -> Outlook:
+        """Weigh a `/token` answer; raises LedgerUnavailable."""
         reply = await self._run(
             scripts.OBSERVE,
             lambda: (turn.epoch, turn.balance.consumed, *observation.arguments(time.monotonic())),
         )
-        return -(-int(reply.extra[0]) // 1000)
+        return self._outlook(reply)
+
+    def _outlook(self, reply: Reply) -> Outlook:
+        learning_us, look_us = reply.extra
+        # With no hold there now, none expires before one that is made next.
+        look_us = self._hold_us if look_us < 0 else min(look_us, self._hold_us)
+        return Outlook(-(-learning_us // 1000), -(-look_us // 1000))
 
     async def look(self) -> Look:
         """Tell the account's state; raises LedgerUnavailable."""
@@ -284,6 +293,10 @@ class Ledger:
             self.on_gain()
         self.latest = reply.balance
         self._listener.replied(script.name, time.monotonic() - started, reply.events)
+        if reply.doubt_at != self._doubt_at:
+            self._doubt_at = reply.doubt_at
+            if reply.doubt_at:
+                self.on_doubt()
         if reply.epoch != self._epoch:
             if self._epoch:
                 _log.warning("new_epoch", live_holds=len(self._live))

@@ -28,11 +28,14 @@ class Reply(NamedTuple):
     epoch: int
     balance: Balance
     events: Events
+    doubt_at: int
+    """When the balance last became doubtful, on the store's clock; 0: it is not."""
     extra: list[Any]
 
 
 _EVENTS_AT = 10
-_EXTRA_AT = 16
+_DOUBT_AT = 16
+_EXTRA_AT = 18
 
 
 def read_reply(raw: list[Any]) -> Reply:
@@ -48,13 +51,15 @@ def read_reply(raw: list[Any]) -> Reply:
         lump_in_ms=-(-lump_us // 1000),
         observed_ms_ago=observed_us // 1000,
         consumed=consumed,
+        doubtful=raw[_DOUBT_AT],
     )
-    events = raw[_EVENTS_AT:_EXTRA_AT]
+    events = raw[_EVENTS_AT:_DOUBT_AT]
     return Reply(
         raw[0],
         int(raw[1]),
         balance,
         Events(*events) if any(events) else NO_EVENTS,
+        raw[_DOUBT_AT + 1],
         raw[_EXTRA_AT:],
     )
 

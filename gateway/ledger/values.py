@@ -119,13 +119,22 @@ class Admission(NamedTuple):
     """Tokens that the service's caps leave, where they are in the way."""
 
 
+class Outlook(NamedTuple):
+    """What lies ahead of who keeps the balance known."""
+
+    admits_in_ms: int
+    """Until the store's new life has learned of all holds and admits calls; 0: it does."""
+    look_in_ms: int
+    """Until there may be a reason to ask Keepa before the observation is old."""
+
+
 class Turn(NamedTuple):
     """What `claim` said: whether to ask Keepa for the balance now, and what to observe it with."""
 
     code: int
     balance: Balance
     epoch: int
-    learning_ms: int
+    outlook: Outlook
     ends_at: float
     """Monotonic seconds; another gateway may take its turn then."""
 

@@ -96,8 +96,8 @@ async def test_a_young_epoch_learns_before_it_admits(open_store, account: str, e
     ledger = Ledger(store, account, RULES, ear)
     began = time.monotonic()
     turn = await ledger.claim()
-    assert 0 < turn.learning_ms <= 300
-    assert 0 < await ledger.observe(turn, observed(100)) <= 300
+    assert 0 < turn.outlook.admits_in_ms <= 300
+    assert 0 < (await ledger.observe(turn, observed(100))).admits_in_ms <= 300
     refused = await ledger.reserve("a", 1, Terms(10), "shop", "product")
     assert (refused.code, refused.hold) == (Code.UNKNOWN, None)
     assert 0 < refused.wait_ms <= 300

@@ -95,7 +95,8 @@ async def test_what_is_in_flight_may_be_in_an_answer(ledger: Ledger, ear) -> Non
     assert ear.total("spent") == 0
     await know(ledger, 69)
     assert await accounts(ledger) == (69, 30, 0)
-    assert ear.total("spent") == 31
+    # One is surely gone by somebody else's doing; of the other thirty nobody knows yet.
+    assert ear.total("spent") == 1
 
 
 async def test_a_call_that_began_after_the_headers_is_not_in_the_answer(

@@ -91,10 +91,11 @@ async def test_settling_again_still_takes_the_observation(ledger: Ledger, ear) -
     await run(ledger, scripts.SETTLE, *resolution(hold, 50))
     reply = await run(ledger, scripts.SETTLE, *resolution(hold, 50, 20, 30_000, 20, 0, 0))
     # 30 less than expected; and C rose by 50 since the call began, which may be missing in it.
-    assert (reply.code, reply.events.spent) == (Code.RESOLVED, 80)
+    assert (reply.code, reply.events.spent) == (Code.RESOLVED, 30)
     assert await accounts(ledger) == (-30, 0, 50)
     await know(ledger, 20)
     assert await accounts(ledger) == (20, 0, 50)
+    assert (ear.total("spent"), ear.total("back")) == (30, 0)
 
 
 async def test_settling_a_reaped_call_charges_nothing_more(

@@ -5,7 +5,7 @@ local shift = tonumber(ARGV[3])
 local function earlier(text)
   return string.format('%.0f', tonumber(text) - shift)
 end
-for _, field in ipairs({ 'lump_at', 'observed_at', 'rate_full_at', 'refresh_until' }) do
+for _, field in ipairs({ 'lump_at', 'observed_at', 'rate_full_at', 'refresh_until', 'doubt_at', 'asked_at' }) do
   local value = redis.call('HGET', ledger, field)
   if value and value ~= '' then
     redis.call('HSET', ledger, field, earlier(value))

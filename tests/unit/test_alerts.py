@@ -70,6 +70,15 @@ def test_holds_make_no_alarm():
     assert holds(80, held=79) is False
 
 
+@pytest.mark.parametrize(
+    ("tokens", "doubtful", "seen"),
+    [(-510, 560, None), (49, 1, None), (-511, 560, True), (49, 0, True), (70, 560, False)],
+)
+def test_tokens_in_doubt_make_no_alarm(tokens, doubtful, seen):
+    """Where Keepa may not have charged what is missing, the alarm stays as it was."""
+    assert holds(tokens, doubtful=doubtful) is seen
+
+
 def test_thresholds_are_alarms_of_their_own():
     """While one is changed, gateways with the old and the new do not contradict each other."""
     keys = {BalanceBelow(Alarm.BALANCE_LOW, n, lambda: None).key for n in (50, 80)}

@@ -32,10 +32,14 @@ local function settle()
         count_usage(service, endpoint, 'tokens', consumed)
         count_usage(service, endpoint, 'calls', epoch == 0 and 1 or 0)
       end
+      spend(consumed)
       if not same_epoch then
         mark(id)
+        if consumed > 0 then
+          -- What was observed in this epoch may be without it already.
+          doubt(consumed)
+        end
       end
-      spend(consumed)
       events.overrun = math.max(0, consumed - reserved)
     end
     if observation and same_epoch then

@@ -18,7 +18,8 @@
 -- Times are microseconds of Redis' own clock, tokens whole numbers, flows millionths of a token.
 -- A reply is {code, epoch, known, balance, held, rate, flow, microseconds to the next lump,
 -- microseconds since the newest observation, consumed, lost, spent by others, given back, reaped
--- holds, reaped tokens, overrun, then the transition's own}.
+-- holds, reaped tokens, overrun, doubtful tokens, when T became doubtful (0: it is not), then the
+-- transition's own}.
 
 local LEDGER, HOLDS, EXPIRIES, STARTS, SERVICES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local LINE, GATEWAYS, USAGE = KEYS[6], KEYS[7], KEYS[8]
@@ -33,6 +34,8 @@ local MINUTE, HOUR, DAY = 60 * MICRO, 3600 * MICRO, 86400 * MICRO
 local CAPACITY_MINUTES = 60
 -- A marker outlives every late copy of a transition that could still be under way.
 local MARKER_LIFE = 600 * MICRO
+-- A doubt that /token has not ended by then is as good as sure, for who asks how many tokens there are.
+local UNSURE = 10 * MICRO
 -- At most so many holds are reaped by one script, so that none blocks Redis for long.
 local REAP_AT_MOST = 500
 -- 35 days are kept, and the one that an hour of them began in.
@@ -77,13 +80,17 @@ local function count_usage(service, endpoint, what, count)
 end
 
 -- The ledger hash. balance is T, consumed C, consumed_since_lump S of the accounting rule. withheld is
--- what the last lump may have brought beyond T, see fall_lumps. balance, lump_at and observed_at are
--- false while unknown. late_gain and late_capacity are the plan that our next lump fell under at
+-- what the last lump may have brought beyond T, see fall_lumps. doubtful is what T may lack besides,
+-- because calls of our own were counted as spent to be careful, suspected what it may lack because
+-- somebody else was thought to have spent it; doubt_at is when T last became doubtful, false where it
+-- is not; asked_at is when /token was last asked, see refresh.lua. balance, lump_at and
+-- observed_at are false while unknown. late_gain and late_capacity are the plan that our next lump fell under at
 -- Keepa, see weigh; false: today's.
 local stored = redis.call(
   'HMGET', LEDGER, 'run_id', 'epoch', 'balance', 'lump_at', 'refill_rate', 'flow', 'observed_at',
   'consumed', 'consumed_since_lump', 'withheld', 'late_gain', 'late_capacity', 'held',
-  'rate_full_at', 'refresh_until', 'used', 'requests')
+  'rate_full_at', 'refresh_until', 'used', 'requests', 'doubtful', 'suspected', 'doubt_at',
+  'asked_at')
 local values = {
   epoch = tonumber(stored[2]) or false, balance = tonumber(stored[3]) or false,
   lump_at = tonumber(stored[4]) or false, refill_rate = tonumber(stored[5]) or 0,
@@ -93,6 +100,8 @@ local values = {
   late_capacity = tonumber(stored[12]) or false, held = tonumber(stored[13]) or 0,
   rate_full_at = tonumber(stored[14]) or 0, refresh_until = tonumber(stored[15]) or 0,
   used = tonumber(stored[16]) or 0, requests = tonumber(stored[17]) or 0,
+  doubtful = tonumber(stored[18]) or 0, suspected = tonumber(stored[19]) or 0,
+  doubt_at = tonumber(stored[20]) or false, asked_at = tonumber(stored[21]) or 0,
 }
 -- What a transition changes is noted as it does, so that what it leaves alone costs nothing.
 local changed = {}
@@ -253,6 +262,7 @@ local function begin_epoch()
   state.balance, state.lump_at, state.observed_at = false, false, false
   state.consumed, state.consumed_since_lump, state.withheld = 0, 0, 0
   state.late_gain, state.late_capacity = false, false
+  state.doubtful, state.suspected, state.doubt_at, state.asked_at = 0, 0, false, 0
   state.refresh_until = 0
   state.held = 0
   local held, live = {}, {}
@@ -315,6 +325,15 @@ local function spend(tokens)
   state.used = state.used + tokens
 end
 
+-- T may lack so many tokens more: Keepa may not have charged them, or T may be without them already.
+-- An observation is asked for at once, and what it brings back of them is no drift.
+local function doubt(tokens)
+  if state.balance then
+    state.doubtful = state.doubtful + tokens
+    state.doubt_at = NOW
+  end
+end
+
 -- A hold that nobody resolved in time counts as spent; the next observation corrects it where Keepa
 -- never charged it.
 local function reap()
@@ -329,6 +348,7 @@ local function reap()
       spend(hold.cost)
       state.consumed = state.consumed + hold.cost
       if hold.cost > 0 then
+        doubt(hold.cost)
         events.reaped = events.reaped + 1
         events.reaped_tokens = events.reaped_tokens + hold.cost
       end
@@ -356,6 +376,21 @@ local function read_observation(first)
   }
 end
 
+-- T lacks no more than so many tokens. Of what others were thought to have spent, the rest is gone.
+local function narrow_doubt(most)
+  local suspected = math.min(state.suspected, most)
+  events.spent = events.spent + state.suspected - suspected
+  state.suspected, state.doubtful = suspected, math.min(state.doubtful, most - suspected)
+end
+
+-- So many tokens are there after all: first those that T may have lacked, the rest is drift.
+local function bring_back(tokens)
+  local suspected = math.min(state.suspected, tokens)
+  local doubtful = math.min(state.doubtful, tokens - suspected)
+  state.suspected, state.doubtful = state.suspected - suspected, state.doubtful - doubtful
+  return math.max(0, tokens - suspected - doubtful - state.withheld)
+end
+
 -- Weigh what an answer says of the bucket against our own accounting (the interval rule).
 -- consumed_then: C when its call began. An answer is already old when it arrives: what others settled
 -- since may be missing in it (the lower bound), what is in flight may be in it (the upper bound).
@@ -370,15 +405,21 @@ local function weigh(observation, consumed_then)
   local highest = after_lumps(
     observation.tokens + held_before(observation.seen_at), lumps, gain, capacity)
 
-  if not state.balance then
-    state.balance, state.lump_at, state.withheld = lowest, lump_at, 0
-    state.late_gain, state.late_capacity = false, false
-  elseif state.balance < lowest or state.balance > highest then
-    local drift = lowest - state.balance
-    if drift < 0 then
-      events.spent = events.spent - drift
+  if not state.balance or state.balance < lowest or state.balance > highest then
+    if not state.balance then
+      -- What is in flight may be in it.
+      state.balance = lowest
+      doubt(highest - lowest)
+    elseif state.balance > highest then
+      events.spent = events.spent + state.balance - highest
+      state.doubtful, state.suspected = 0, highest - lowest
+      doubt(0)
     else
-      events.back = events.back + math.max(0, drift - state.withheld)
+      local back = bring_back(lowest - state.balance)
+      events.back = events.back + back
+      if back > 0 then
+        doubt(0)
+      end
     end
     state.balance, state.lump_at, state.withheld = lowest, lump_at, 0
     state.late_gain, state.late_capacity = false, false
@@ -396,10 +437,17 @@ local function weigh(observation, consumed_then)
         capacity, state.late_capacity or CAPACITY_MINUTES * state.refill_rate)
     end
   end
+  narrow_doubt(highest - state.balance)
   if is_newest then
     state.refill_rate, state.flow = observation.rate, observation.flow
     state.observed_at = observation.seen_at
   end
+end
+
+-- Tokens that T may lack, for as long as it takes to ask /token about them.
+local function unsure()
+  local is_recent = state.doubt_at and NOW - state.doubt_at < UNSURE
+  return is_recent and state.doubtful + state.suspected or 0
 end
 
 -- What a transition answers; what was noticed up to here is told once.
@@ -411,7 +459,7 @@ local function report(code, ...)
     state.refill_rate, state.flow, state.lump_at and state.lump_at - NOW or MINUTE,
     state.observed_at and NOW - state.observed_at or 0, state.consumed,
     noticed.lost, noticed.spent, noticed.back, noticed.reaped, noticed.reaped_tokens,
-    noticed.overrun, ...
+    noticed.overrun, unsure(), state.doubt_at or 0, ...
   }
 end
 
