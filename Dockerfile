@@ -12,6 +12,7 @@ RUN python -m venv --without-pip /opt/keepa-gateway && \
       --require-hashes --only-binary :all: -r constraints.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
+COPY client ./client
 RUN pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir wheels . && \
     pip --python /opt/keepa-gateway/bin/python install --quiet --no-deps --no-index wheels/*.whl
 

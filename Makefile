@@ -27,6 +27,7 @@ lint: .venv/for-test ## Check style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd client && ../$(BIN)/lint-imports
 
 format: .venv/for-test ## Bring the code into shape
 	$(BIN)/ruff check --fix .

@@ -1,3 +1,3 @@
 """The centralized token-budget gateway: one Keepa bucket, many services, one floor."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""The stock Python client through `gateway.client`: answered, refused, waiting."""
+"""The stock Python client through `keepa_gateway_client`: answered, refused, waiting."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from support.routed_keepa import ASINS, Async, Sync, watch_the_loop
 from support.waiting import until
 from support.wire import ask
 
-from gateway import client
+import keepa_gateway_client as client
 
 pytestmark = pytest.mark.e2e
 
@@ -158,6 +158,17 @@ async def test_refusal_carries_its_fields(kind, short):
     # As after every answer of Keepa's.
     assert (program.client.tokens_left, program.client.status.refillRate) == (10, 20)
     assert (await simulator.state())["tokens_left"] == 10
+
+
+async def test_a_wait_that_would_be_too_long_is_not_begun(kind, short):
+    """With max_wait_seconds a refusal that fits later is raised at once, others are slept on."""
+    gateway, _, lump_at = await short()
+    with client.install(gateway.url, max_wait_seconds=0.5):
+        with pytest.raises(client.InsufficientTokensError):
+            await kind().query(ASINS)
+        assert time.monotonic() < lump_at
+    with client.install(gateway.url, max_wait_seconds=60):
+        assert len(await kind().query(ASINS)) == len(ASINS)
 
 
 async def test_one_call_that_does_not_wait(kind, short):

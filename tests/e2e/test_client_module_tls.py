@@ -1,4 +1,4 @@
-"""The stock Python client through `gateway.client` and a TLS front, to two replicas."""
+"""The stock Python client through `keepa_gateway_client` and a TLS front, to two replicas."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from support.redis_server import MISSING, REDIS_SERVER, RedisServer
 from support.routed_keepa import ASINS, Async, Sync
 from support.waiting import until
 
-from gateway import client
+import keepa_gateway_client as client
 
 pytestmark = [pytest.mark.e2e, needs_front]
 

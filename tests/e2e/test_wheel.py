@@ -1,5 +1,8 @@
 """The distribution: what pip builds of the project, installed elsewhere, runs and is typed."""
 
+import asyncio
+import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -7,11 +10,20 @@ import venv
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
 from support.docs import ROOT
 
 from gateway import __version__
 
 pytestmark = pytest.mark.e2e
+
+
+CLIENT = ROOT / "client"
+CLIENT_SOURCES = {
+    str(path.relative_to(CLIENT))
+    for path in (CLIENT / "keepa_gateway_client").rglob("*")
+    if path.is_file() and "__pycache__" not in path.parts
+}
 
 
 def run(*words, cwd=None):
@@ -65,6 +77,7 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         licence = archive.read(f"{about}/licenses/LICENSE").decode()
+    sources |= CLIENT_SOURCES
     assert {name for name in names if not name.startswith(about)} == sources
     assert {"gateway/py.typed", "gateway/ledger/lua/reserve.lua"} <= sources
     assert licence == (ROOT / "LICENSE").read_text(encoding="utf-8")
@@ -97,8 +110,88 @@ def test_it_is_typed(installed, tmp_path):
     run("mypy", "--strict", "--cache-dir=cache", python, "program.py", cwd=tmp_path)
 
 
-def test_the_client_needs_nothing_else(install):
-    """`gateway.client` is imported without what the server needs."""
+@pytest.fixture(scope="module")
+def client_wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("client-wheel")
+    run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, CLIENT)
+    [wheel] = folder.iterdir()
+    return wheel
+
+
+def find_all(name, found):
+    """Add a distribution of this environment, and all that it needs, to what was found."""
+    distribution = importlib.metadata.distribution(name)
+    if distribution.name in found:
+        return
+    found[distribution.name] = distribution
+    for text in distribution.requires or ():
+        requirement = Requirement(text)
+        if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+            find_all(requirement.name, found)
+
+
+@pytest.fixture(scope="module")
+def callers_environment(client_wheel, tmp_path_factory):
+    """Where programs run that call Keepa: keepa with what it needs, the client's wheel, no more."""
+    folder = tmp_path_factory.mktemp("callers")
+    venv.create(folder, symlinks=True)
+    run("pip", "--python", folder, "install", "--quiet", "--no-index", client_wheel)
+    [site] = folder.glob("lib/python*/site-packages")
+    found = {}
+    find_all("keepa", found)
+    assert not {"redis", "structlog", "pydantic-settings", "keepa-gateway"} & found.keys()
+    for distribution in found.values():
+        for top in {path.parts[0] for path in distribution.files if path.parts[0] != ".."}:
+            if top != "__pycache__" and not (site / top).exists():
+                (site / top).symlink_to(distribution.locate_file(top))
+    return folder / "bin"
+
+
+def test_the_clients_wheel_needs_nothing(client_wheel):
+    """The module, its licence and a command; no other distribution; the gateway's own version."""
+    about = f"keepa_gateway_client-{__version__}.dist-info"
+    with zipfile.ZipFile(client_wheel) as archive:
+        names = set(archive.namelist())
+        metadata = archive.read(f"{about}/METADATA").decode()
+        licence = archive.read(f"{about}/licenses/LICENSE").decode()
+    assert {name for name in names if not name.startswith(about)} == CLIENT_SOURCES
+    assert "Requires-Dist" not in metadata
+    assert licence == (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+PROGRAM = """\
+import gateway, keepa
+
+print(gateway.OWN, len(keepa.Keepa("any").query(["B000000001"], progress_bar=False)))
+"""
+
+
+@pytest.mark.parametrize("way", ["command", "module"])
+async def test_the_client_runs_beside_a_gateway_folder(
+    callers_environment, machines, tmp_path, way
+):
+    """A program with a `gateway` package of its own runs by the client, without the server."""
+    gateway = await machines.serve(keepa_base_url="simulator").started()
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway/__init__.py").write_text("OWN = 'of the program'\n")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    bin_ = callers_environment
+    command = {
+        "command": [bin_ / "keepa-via-gateway"],
+        "module": [bin_ / "python", "-m", "keepa_gateway_client"],
+    }[way]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*command, "--url", gateway.url, "--service", "shop", "program.py"],
+        cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "of the program 1\n", done.stderr
+    assert {line["service"] for line in gateway.logged("call")} == {"shop"}
+
+
+def test_the_gateways_wheel_has_the_client_too(install):
+    """Without what the server needs, both names of the client are there."""
     alone = install("--no-deps")
-    done = subprocess.run([alone / "python", "-c", "import gateway.client"], check=False)
-    assert done.returncode == 0
+    code = "import gateway.client, keepa_gateway_client"
+    assert subprocess.run([alone / "python", "-c", code], check=False).returncode == 0
+    assert (alone / "keepa-via-gateway").exists()

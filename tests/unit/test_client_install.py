@@ -13,8 +13,9 @@ import keepa.keepa_sync
 import pytest
 import requests
 
-from gateway import client
-from gateway.client.stock import WAYS
+import keepa_gateway_client as client
+from gateway import client as old_name
+from keepa_gateway_client.stock import WAYS
 
 ROOT = Path(__file__).parents[2]
 URL = "http://gateway:8080"
@@ -36,7 +37,10 @@ SOURCES = {name: inspect.getsource(sys.modules[name]) for name in WAYS}
 
 @pytest.fixture(autouse=True)
 def _put_back(monkeypatch):
-    for name in ("KEEPA_BASE_URL", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+    for name in (
+        "KEEPA_BASE_URL", "KEEPA_SERVICE_NAME", "KEEPA_SERVICE_KEY", "KEEPA_WAIT",
+        "KEEPA_MAX_WAIT_SECONDS", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE",
+    ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     yield
     client.uninstall()
@@ -46,14 +50,23 @@ def _put_back(monkeypatch):
 def test_import_needs_the_standard_library_only():
     """A bare interpreter, without any package, imports the client and nothing but Python's own."""
     code = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import gateway.client\n"
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import keepa_gateway_client\n"
         "print(json.dumps(list(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, ROOT], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-S", "-c", code, ROOT / "client"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
-    assert loaded - sys.stdlib_module_names - {"__main__"} == {"gateway"}
+    assert loaded - sys.stdlib_module_names - {"__main__"} == {"keepa_gateway_client"}
+
+
+def test_the_first_name_goes_on_to_work():
+    """`gateway.client` is the same code under the name that it had first."""
+    assert old_name.__all__ == client.__all__
+    assert all(getattr(old_name, name) is getattr(client, name) for name in client.__all__)
 
 
 def test_install_and_uninstall():
@@ -120,6 +133,71 @@ def test_wait_in_the_gateways_line(monkeypatch, timeout, longer):
     assert (sent["url"], sent["params"]) == (f"{URL}/token/?", {"key": "k"})
     assert (sent["headers"]["Prefer"], sent["timeout"]) == ("wait=20", longer)
     assert "gzip" in sent["headers"]["Accept-Encoding"]
+
+
+class Asked(Exception):
+    """What `requests.get` was asked."""
+
+    def __init__(self, params, options):
+        self.params, self.headers = params, options["headers"]
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """Return what makes one call, and tells what it would have sent."""
+
+    def get(_url, params, **options):
+        raise Asked(params, options)
+
+    def call():
+        with pytest.raises(Asked) as asked:
+            keepa.Keepa("key-of-the-program").update_status()
+        return asked.value
+
+    monkeypatch.setattr(requests, "get", get)
+    return call
+
+
+@pytest.mark.parametrize("where", ["arguments", "environment"])
+def test_service_is_named_for_the_program(monkeypatch, ask, where):
+    """A service's name and key, in headers, take the place of the key that the program has."""
+    if where == "arguments":
+        client.install(URL, service_name="shop-1", service_key="s3cret")
+    else:
+        monkeypatch.setenv("KEEPA_SERVICE_NAME", "shop-1")
+        monkeypatch.setenv("KEEPA_SERVICE_KEY", " s3cret\n")
+        client.install(URL)
+    asked = ask()
+    assert asked.headers.items() >= {"X-Service-Name": "shop-1", "X-Api-Key": "s3cret"}.items()
+    assert "key" not in asked.params
+
+
+def test_without_a_service_the_program_s_key_names_it(ask):
+    """What nobody set is not sent."""
+    client.install(URL)
+    asked = ask()
+    assert asked.params == {"key": "key-of-the-program"}
+    assert not {"X-Service-Name", "X-Api-Key", "Prefer"} & set(asked.headers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"KEEPA_SERVICE_NAME": "The Shop"}, "KEEPA_SERVICE_NAME=The Shop: it has to be"),
+        ({"KEEPA_SERVICE_KEY": "s3cret\nX: y"}, "KEEPA_SERVICE_KEY has a character that no"),
+        ({"KEEPA_WAIT": "perhaps"}, "KEEPA_WAIT=perhaps: it has to be true or false"),
+        ({"KEEPA_MAX_WAIT_SECONDS": "long"}, "KEEPA_MAX_WAIT_SECONDS=long: it has to be a number"),
+        ({"KEEPA_MAX_WAIT_SECONDS": "-1"}, "KEEPA_MAX_WAIT_SECONDS=-1: it has to be a number"),
+    ],
+)
+def test_bad_values(monkeypatch, changes, told):
+    """What cannot be meant is told in one sentence, without a secret, and nothing is replaced."""
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(client.NotRouted, match=f"^{told}") as raised:
+        client.install(URL)
+    assert "s3cret" not in str(raised.value)
+    assert parts() == STOCK
 
 
 def test_other_calls_are_not_possible():

@@ -5,11 +5,12 @@ import pickle
 import orjson
 import pytest
 
-from gateway import client, errors
+import keepa_gateway_client as client
+from gateway import errors
 from gateway.answers import render
 from gateway.balance import Balance
-from gateway.client.refusals import read_refusal
 from gateway.facts import Facts
+from keepa_gateway_client.refusals import read_refusal
 
 BALANCE = Balance(
     known=True, tokens=45, held=30, refill_rate=20, flow_micro=0, lump_in_ms=30_000,

@@ -29,6 +29,7 @@ from support.prometheus import exposed_families, families_in
 
 from gateway import cli
 from gateway.settings import Settings
+from keepa_gateway_client import command
 
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -37,7 +38,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 GOALS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
 SOURCES = [
     f"/{path.relative_to(ROOT)}"
-    for folder in ("gateway", "tests", "docs", "deploy", "*.md")
+    for folder in ("client", "gateway", "tests", "docs", "deploy", "*.md")
     for path in sorted([*ROOT.glob(folder), *ROOT.glob(f"{folder}/**/*")])
 ]
 # In lower case, as headers may be written in any.
@@ -56,10 +57,12 @@ VARIABLES = {name.upper() for name in Settings.model_fields}.union(
 # curl, Java and Node.
 FOREIGN = {
     "PYTHON", "SECONDS", "PYTHONPATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "KEEPA_WAIT",
-    "CURL_CA_BUNDLE", "JAVA_TOOL_OPTIONS", "NOT_ENOUGH_TOKEN", "NODE_EXTRA_CA_CERTS",
+    "KEEPA_SERVICE_NAME", "KEEPA_SERVICE_KEY", "KEEPA_MAX_WAIT_SECONDS", "CURL_CA_BUNDLE",
+    "JAVA_TOOL_OPTIONS", "NOT_ENOUGH_TOKEN", "NODE_EXTRA_CA_CERTS",
 }  # fmt: skip
+OURS = ("gateway", "keepa_gateway_client")
 ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=")
-COMMAND = re.compile(r"[A-Z_]+=|(?:make|\S*keepa-gateway|python3? -m) ")
+COMMAND = re.compile(r"[A-Z_]+=|(?:make|\S*keepa-(?:via-)?gateway|python3? -m) ")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 each_setting = pytest.mark.parametrize("name", Settings.model_fields)
@@ -136,12 +139,12 @@ def check_yaml(block: Block) -> None:
 def check_python(block: Block) -> None:
     """It can be compiled, and what it imports of ours is there."""
     for node in ast.walk(ast.parse(block.text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gateway"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(OURS):
             module = importlib.import_module(node.module or "")
             assert not [name.name for name in node.names if not hasattr(module, name.name)]
         elif isinstance(node, ast.Import):
             for name in node.names:
-                assert not name.name.startswith("gateway") or importlib.import_module(name.name)
+                assert not name.name.startswith(OURS) or importlib.import_module(name.name)
 
 
 def check_php(block: Block) -> None:
@@ -185,11 +188,13 @@ def understand(words: list[str]) -> None:
     match words:
         case ["make", *arguments]:
             assert {word for word in arguments if "=" not in word} <= GOALS, words
-        case ["python" | "python3", "-m", module, *_] if module.split(".")[0] == "gateway":
+        case ["python" | "python3", "-m", module, *_] if module.split(".")[0] in OURS:
             assert importlib.util.find_spec(module), words
-        case [command, *arguments] if Path(command).name == "keepa-gateway":
+        case [program, *arguments] if Path(program).name == "keepa-gateway":
             if arguments not in ([], ["--help"], ["--version"]):
                 cli._parser().parse_args(arguments)
+        case [program, _, *_] if Path(program).name == "keepa-via-gateway":
+            command._parser().parse_args(words[1:])
 
 
 @each_page
@@ -214,7 +219,8 @@ def test_headers_and_metrics_are_the_gateways(page: Path) -> None:
     """A header of ours and a metric that a page names are those of the code."""
     prose = read_prose(page)
     assert not [name for name in re.findall(r"`(X-[\w-]+)", prose) if name.lower() not in CODE]
-    assert families_in(prose) <= set(exposed_families())
+    # The client's module has a name like a metric's.
+    assert families_in(prose.replace("keepa_gateway_client", "")) <= set(exposed_families())
 
 
 def test_log_events_are_those_of_the_code() -> None:

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
-from gateway.client.refusals import GatewayRefusal, read_refusal
-from gateway.client.route import Route
+from keepa_gateway_client.refusals import GatewayRefusal, read_refusal
+from keepa_gateway_client.route import Route
 
-_log = logging.getLogger("gateway.client")
+_log = logging.getLogger(__package__)
 _OK = 200
 
 
@@ -24,11 +24,11 @@ def detour_requests(requests: Any, route: Route) -> SimpleNamespace:
     """Return what stands in for `requests`."""
     tls = {"verify": route.ca_file} if route.ca_file else {}
 
-    def get(url: str, *arguments: Any, **options: Any) -> Any:
+    def get(url: str, params: Any = None, **options: Any) -> Any:
         target = route.redirect(url)
         if target is None:
-            return requests.get(url, *arguments, **options)
-        answer = requests.get(target, *arguments, **route.adapt(options), **tls)
+            return requests.get(url, params, **options)
+        answer = requests.get(target, **route.adapt({"params": params, **options}), **tls)
         _raise_refusal(answer.status_code, answer.content)
         return answer
 
@@ -83,11 +83,12 @@ def detour_sync(stock: Callable[..., Any], route: Route) -> Callable[..., Any]:
     def _request(
         self: Any, request_type: str, payload: dict[str, Any], wait: bool = True, **how: Any
     ) -> Any:
+        latest = route.latest()
         while True:
             try:
                 return stock(self, request_type, payload, wait=wait, **how)
             except GatewayRefusal as refusal:
-                seconds = _pause(self, refusal, wait=wait and route.wait)
+                seconds = _pause(self, refusal, wait=wait and route.wait, latest=latest)
             time.sleep(seconds)
 
     return _request
@@ -107,30 +108,38 @@ def detour_async(
     async def _request(
         self: Any, request_type: str, payload: dict[str, Any], wait: bool = True, **how: Any
     ) -> Any:
+        latest = route.latest()
         while True:
             try:
                 return await stock(self, request_type, payload, wait=False, **how)
             except GatewayRefusal as refusal:
-                seconds: float = _pause(self, refusal, wait=wait and route.wait)
+                seconds: float = _pause(self, refusal, wait=wait and route.wait, latest=latest)
             except RuntimeError as error:
-                if not wait or str(error) != too_few:
-                    raise
                 seconds = self.time_to_refill
+                if not wait or str(error) != too_few or time.monotonic() + seconds > latest:
+                    raise
                 _log.warning("Waiting %.0f seconds for additional tokens", seconds)
             await asyncio.sleep(seconds)
 
     return _request
 
 
-def _pause(client: Any, refusal: GatewayRefusal, *, wait: bool) -> int:
-    """Note what the refusal says of the tokens; return the seconds to wait, or raise it."""
+def _pause(client: Any, refusal: GatewayRefusal, *, wait: bool, latest: float) -> int:
+    """Note what the refusal says of the tokens; return the seconds to wait, or raise it.
+
+    Args:
+        client: The stock one, sync or async.
+        refusal: Of the gateway.
+        wait: Whether to wait at all.
+        latest: When the wait has to have ended, on the monotonic clock.
+    """
     # As the stock client does with every answer.
     client.tokens_left = client.status.tokensLeft = refusal.fields.get("tokensLeft")
     for name in ("refillIn", "refillRate", "timestamp"):
         setattr(client.status, name, refusal.fields.get(name))
     seconds = refusal.seconds_to_wait
     # What no waiting helps, the stock client would ask again every hour, for ever.
-    if not wait or seconds is None:
+    if not wait or seconds is None or time.monotonic() + seconds > latest:
         raise refusal
     _log.warning("Waiting %d seconds: %s", seconds, refusal)
     return seconds
