@@ -34,7 +34,8 @@ _BEGUN = {
     Alarm.KEEPA_OUTAGE: "Keepa does not answer and calls are refused with 503 circuit_open: see "
     "whether Keepa can be reached, the gateway goes on by itself when it answers",
     Alarm.REDIS_OUTAGE: "Redis is away from {gateway} and calls there are refused with 503 "
-    "ledger_unavailable: see that Redis runs and can be reached, the gateway connects by itself",
+    "ledger_unavailable: see that Redis runs, can be reached and takes writes, log event "
+    "store_down says why; the gateway goes on by itself",
 }
 _ENDED = {
     Alarm.BALANCE_LOW: "the balance is back at {balance} tokens, above the alert level of "

@@ -5,9 +5,10 @@ import gc
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -31,6 +32,7 @@ from gateway.errors import BadSetting, LedgerUnavailable
 from gateway.feed import Feed
 from gateway.gate import Gate, Patience
 from gateway.intake import Intake
+from gateway.jobs import Job, in_background
 from gateway.ledger import (
     Alarms,
     Chronicle,
@@ -133,13 +135,16 @@ def make_alerts(
 
 
 @asynccontextmanager
-async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIterator[Site]:
+async def running(
+    settings: Settings, base_url: str, bodies: Bodies, give_up: Callable[[], None]
+) -> AsyncIterator[Site]:
     """Build everything; at the end wait for what is under way.
 
     Args:
         settings: Checked.
         base_url: The upstream's, the simulator's where it stands in for Keepa.
         bodies: Where request bodies are counted; who has the site's answer releases them.
+        give_up: As of `serving`.
     """
     # The built-in simulator takes any key; this one is no secret.
     key = RealKey(settings.keepa_api_key.get_secret_value() or "none")
@@ -226,17 +231,19 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
             max_age_seconds=settings.balance_max_age_seconds,
         ),
     )
+    jobs: dict[str, Job] = {
+        "feed": feed.run,
+        "observer": observer.run,
+        "breaker": partial(breaker.run, upstream.fetch_token),
+        "stalls": stalls.watch,
+        "queue": line.run,
+        "tend": partial(tasks.tend_ledger, ledger, reports, settings.safety_buffer),
+    }
+    if alerts:
+        jobs["alerts"] = alerts.run
     await store.open()
     try:
-        async with _in_background(
-            feed.run(),
-            observer.run(),
-            breaker.run(upstream.fetch_token),
-            stalls.watch(),
-            line.run(),
-            tasks.tend_ledger(ledger, reports, settings.safety_buffer),
-            *([alerts.run()] if alerts else []),
-        ):
+        async with in_background(jobs, metrics.job_restarted, give_up):
             yield Site(
                 proxy=proxy,
                 quotes=Quotes(intake, gate, settings.min_balance_threshold),
@@ -262,32 +269,20 @@ async def running(settings: Settings, base_url: str, bodies: Bodies) -> AsyncIte
 
 
 @asynccontextmanager
-async def _in_background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    running = [asyncio.create_task(job) for job in jobs]
-    for task in running:
-        task.add_done_callback(_tell_failure)
-    try:
-        yield
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+async def serving(
+    settings: Settings, give_up: Callable[[], None] = lambda: None
+) -> AsyncIterator[str]:
+    """Listen; yield the gateway's own URL; at the end drain, then let calls in flight finish.
 
-
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    """Tell of a job that ended by itself, which none may."""
-    if not task.cancelled() and task.exception():
-        _log.critical("background_job_failed", exc_info=task.exception())
-
-
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
-    """Listen; yield the gateway's own URL; at the end drain, then let calls in flight finish."""
+    Args:
+        settings: Checked.
+        give_up: Called where a background job keeps crashing: leave the block, and fail.
+    """
     turnstile = make_turnstile(raise_descriptor_limit(), settings.max_concurrency)
     bodies = Bodies(_BODIES_BYTES)
     async with (
         upstream_of(settings) as base_url,
-        running(settings, base_url, bodies) as site,
+        running(settings, base_url, bodies, give_up) as site,
     ):
         server = web.Server(guard(site.answer, bodies), request_factory=request_maker())
         # Time for the slowest call: its own deadline ends it, not ours.

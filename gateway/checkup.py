@@ -96,6 +96,8 @@ async def _check_store(settings: Settings, report: Report) -> None:
     try:
         if not isinstance(store, RedisStore):
             report.warn("store: embedded, one gateway only and nothing is kept; see REDIS_URL")
+        elif store.refuses_writes:
+            report.bad(f"store: Redis takes no writes ({store.trouble})")
         elif not store.up:
             report.bad(f"store: Redis does not answer ({store.trouble}); check REDIS_URL")
         else:

@@ -101,17 +101,25 @@ def _serve(_: argparse.Namespace) -> int:
     settings = _read_settings()
     if misspelt := describe_misspelt(ENV_FILE):
         _log.warning("misspelt_settings", hint="; ".join(misspelt))
-    asyncio.run(_until_told(settings))
-    return 0
+    return 0 if asyncio.run(_until_told(settings)) else 1
 
 
-async def _until_told(settings: Settings) -> None:
+async def _until_told(settings: Settings) -> bool:
+    """Serve until a signal comes; False: until a background job kept crashing."""
     stop = _stop_signal()
+    is_well = True
+
+    def give_up() -> None:
+        nonlocal is_well
+        is_well = False
+        stop.set()
+
     # What other servers take as "read your settings again" must not end this one.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _tell_reload)
-    async with serving(settings):
+    async with serving(settings, give_up):
         settle_memory()
         await stop.wait()
+    return is_well
 
 
 def _tell_reload() -> None:

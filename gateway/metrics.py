@@ -43,7 +43,7 @@ _OWN_GAUGES = {
     "tokens_safety_buffer": "Balance below which a warning is due",
     "tokens_alert_balance": "Balance below which an alert is due",
     "balance_max_age_seconds": "Age at which an observation is due to be refreshed",
-    "store_up": "Whether the ledger's store answers",
+    "store_up": "Whether the ledger's store answers and takes writes",
     "breaker_open": "Whether the circuit to Keepa is open: calls are refused, for it answers none",
 }
 
@@ -118,7 +118,12 @@ class Metrics:
         self._gauges["tokens_safety_buffer"].set(safety_buffer)
         self._gauges["tokens_alert_balance"].set(alert_balance)
         self._gauges["balance_max_age_seconds"].set(balance_max_age_seconds)
+        self._restarts = self._counter(
+            "job_restarts", "Background jobs that crashed and were started again", ("job",)
+        )
         # From 0 on, so that the first count is seen as an increase.
+        for job in ("alerts", "breaker", "feed", "observer", "queue", "stalls", "tend"):
+            self._restarts.labels(job)
         for direction in ("spent", "back"):
             self._drift.labels(direction)
         for outcome in ("admitted", "refused"):
@@ -134,6 +139,10 @@ class Metrics:
         self._error_of = cache(self._error.labels)
         self._upstream_of = cache(self._upstream.labels)
         self._store_of = cache(self._store.labels)
+
+    def job_restarted(self, job: str) -> None:
+        """Count a background job that crashed and was started again."""
+        self._restarts.labels(job).inc()
 
     def watch_breaker(
         self,
@@ -204,7 +213,7 @@ class Metrics:
         the store must not hold an old balance against the others' new one.
 
         Args:
-            balance: None: the store does not answer.
+            balance: None: the store is away.
             waiting: Calls that wait.
         """
         self._gauges["store_up"].set(balance is not None)

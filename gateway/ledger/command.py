@@ -39,6 +39,10 @@ class Command:
         if not self.reply.done():
             self.reply.set_result(reply)
 
+    def refuse(self, code: str) -> bool:  # noqa: ARG002 - a probe's can
+        """Take an error of that code as the reply; False: it is none."""
+        return False
+
     def fail(self, error: Exception) -> None:
         """Tell the caller why no reply came."""
         if not self.reply.done():

@@ -62,6 +62,7 @@ class Ledger:
         self._live: dict[str, Hold] = {}
         self._unconfirmed = Unconfirmed(rules.hold_seconds)
         self._under_way: set[str] = set()
+        self._bringing_back: asyncio.Task[None] | None = None
         self.on_doubt: Callable[[], None] = lambda: None
         """Called when what is known of the balance may be gone or wrong: the store is another or is
         new, or calls were counted as spent that may not be."""
@@ -89,7 +90,8 @@ class Ledger:
         `place` is the one that an earlier attempt under the same id took.
 
         Raises:
-            LedgerUnavailable: No answer from the store; what it may have held is released.
+            LedgerUnavailable: No answer from the store; what it may have held is released. To a
+                quote also: the store would take no hold.
         """
         began_at = time.monotonic()
         rules = self._rules
@@ -116,6 +118,8 @@ class Ledger:
         except (ReplyLost, asyncio.CancelledError):
             self.leave(call_id, place)
             raise
+        if purpose is Purpose.QUOTE:
+            self._check_store()
         reply = self._heard(script, began_at, raw)
         wait_us, taken, against, room = reply.extra
         if reply.code == Code.DONE and purpose is not Purpose.QUOTE:
@@ -223,6 +227,7 @@ class Ledger:
         """Say whether the observation needs no refresh; raises LedgerUnavailable."""
         fresh_us = int(self._rules.fresh_seconds * _US)
         reply = await self._run(scripts.CLAIM, lambda: (fresh_us, 0))
+        self._check_store()
         return reply.code == Code.RESOLVED
 
     async def claim(self, *, at_once: bool = False) -> Turn:
@@ -253,7 +258,13 @@ class Ledger:
     async def look(self) -> Look:
         """Tell the account's state; raises LedgerUnavailable."""
         reply = await self._run(scripts.LOOK, tuple)
+        self._check_store()
         return read_look(reply)
+
+    def _check_store(self) -> None:
+        """Fail where a script that only reads was answered by a store that takes no writes."""
+        if not self.store.up:
+            raise LedgerUnavailable
 
     def _greet(self) -> None:
         self.deliver()
@@ -304,7 +315,8 @@ class Ledger:
                 self.on_epoch()
             self._epoch = reply.epoch
             if self._live:
-                asyncio.get_running_loop().create_task(self._bring_back())
+                # Kept: a task that nobody refers to may be collected before its end.
+                self._bringing_back = asyncio.create_task(self._bring_back())
         return reply
 
     async def _bring_back(self) -> None:

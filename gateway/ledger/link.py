@@ -26,7 +26,7 @@ _READ_BYTES = 65_536
 _TOGETHER = 16
 _NOT_ENOUGH = object()
 # Replies of a server that does not hold the ledger, or not now. The command did not run.
-_ELSEWHERE = {
+ELSEWHERE = {
     "MOVED", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "UNBLOCKED",
 }  # fmt: skip
 
@@ -42,13 +42,18 @@ class Link:
         connection: Connected and greeted; whose it is closes it.
         first_arguments: Tells what goes with every script: which life of the server the connection
             leads to, and how many microseconds a new epoch admits nothing.
+        on_refused: Called after each script that the server refused.
     """
 
     def __init__(
-        self, connection: AbstractConnection, first_arguments: Callable[[], tuple[str, int]]
+        self,
+        connection: AbstractConnection,
+        first_arguments: Callable[[], tuple[str, int]],
+        on_refused: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._first_arguments = first_arguments
+        self._on_refused = on_refused
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Command] = deque()
         self._sent: deque[Command] = deque()
@@ -104,9 +109,18 @@ class Link:
             command = self._waiting.popleft()
             while self._waiting and command.take_in(self._waiting[0]):
                 self._waiting.popleft()
+            try:
+                packed.append(command.pack(*first_arguments))
+            except Exception as error:  # noqa: BLE001 - nothing of it is sent
+                # Only one of those that were to run in one go is at fault.
+                if parts := command.apart(""):
+                    self._waiting.extendleft(reversed(parts))
+                    continue
+                _log.exception("unhandled", script=command.name)
+                command.fail(error)
+                continue
             command.sent_at = now
             self._sent.append(command)
-            packed.append(command.pack(*first_arguments))
         self._writer.write(b"".join(packed))
 
     async def _read(self) -> None:
@@ -122,17 +136,22 @@ class Link:
         """Hand a reply to the oldest command under way."""
         command = self._sent.popleft()
         if not isinstance(reply, hiredis.ReplyError):
-            command.answer(reply)
+            try:
+                command.answer(reply)
+            except Exception:  # noqa: BLE001 - a fault of this one's: the connection is everybody's
+                _log.exception("unhandled", script=command.name)
+                command.fail(ReplyLost())
             return
         code, _, rest = str(reply).partition(" ")
-        if code in _ELSEWHERE:
+        if code in ELSEWHERE:
             self.leave(MovedError(rest, status_code=code) if code == "MOVED" else Elsewhere(code))
         elif parts := command.apart(code):
             for part in parts:
                 self.send(part)
             return
-        else:
+        elif not command.refuse(code):
             self._tell_refused(command, code, str(reply))
+            self._on_refused()
         command.fail(LedgerUnavailable())
 
     async def _watch(self) -> None:
@@ -161,6 +180,12 @@ class Link:
         if code != told_code or now - told_at > _TELL_AGAIN_SECONDS:
             self._told = (code, now)
             _log.error("script_refused", script=command.name, error=text[:200])
+
+
+def is_cancelled() -> bool:
+    """Say whether it is the running task that was told to end."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:

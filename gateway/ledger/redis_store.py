@@ -4,28 +4,25 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, RedisError
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.cluster import ClusterServers
 from gateway.ledger.command import Command, ScriptCommand
-from gateway.ledger.link import REPLY_SECONDS, Elsewhere, Link, until_one_ends
+from gateway.ledger.link import REPLY_SECONDS, Elsewhere, Link, is_cancelled, until_one_ends
 from gateway.ledger.scripts import TEXTS, Script, name_keys
 from gateway.ledger.sentinel import SentinelServers
 from gateway.ledger.servers import (
     Dialer,
-    NoServerError,
     OneServer,
     Server,
     Servers,
     ask,
 )
 from gateway.ledger.store import Arguments
+from gateway.ledger.trouble import Trouble
+from gateway.ledger.writes import Writes
 from gateway.redis_url import Kind, RedisUrl, read_redis_url
-
-_log = structlog.get_logger(__name__)
 
 # From one attempt to connect to the next: after a long connection the first comes at once.
 _RECONNECT_SECONDS = 0.25
@@ -38,6 +35,9 @@ class RedisStore:
 
     redis-py connects (TLS) and parses the greeting; a pool of its connections, one call each, costs
     ten times the processor time.
+
+    A server that refuses writes is away too, though its connection stands: what it still runs, as
+    resolutions on one that is full, it is sent.
 
     A lost connection fails all calls under way at once; while it is away calls fail at once too,
     and each quarter of a second it is looked up anew where the ledger is, and tried again.
@@ -60,25 +60,36 @@ class RedisStore:
         self._servers = _make_servers(parsed, self._dialer, key)
         # In a cluster, a question about a key is answered by its node only.
         self._probe = (("EXISTS", key),) if key and parsed.kind is Kind.CLUSTER else ()
+        is_lost = not account and parsed.kind is Kind.CLUSTER
+        expiries = next(key for key in name_keys(account) if key.endswith("expiries"))
+        self._writes = Writes("" if is_lost else expiries, self._hear_writes)
         self._run_id = ""
         # Looking it up costs a system call on Python 3.11.
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._is_down_told = False
-        self.trouble = ""
-        """One word of what ended the latest attempt or connection."""
+        self._first_attempt = asyncio.Event()
+        self._trouble = Trouble(self.kind)
 
     @property
     def up(self) -> bool:
-        """Whether the connection stands."""
-        return self._link is not None and self._link.is_open
+        """Whether the connection stands, and the server takes writes."""
+        return self._link is not None and self._link.is_open and self._writes.refusal == ""
+
+    @property
+    def trouble(self) -> str:
+        """One word of why the store is away, or was last."""
+        return self._trouble.word
+
+    @property
+    def refuses_writes(self) -> bool:
+        """Whether the server answers, and takes no writes."""
+        return bool(self._writes.refusal)
 
     async def open(self) -> None:
         """Start connecting; wait for the first attempt, not for its success."""
-        first_attempt = asyncio.Event()
-        self._keeper = asyncio.create_task(self._keep_connected(first_attempt))
-        await first_attempt.wait()
+        self._keeper = asyncio.create_task(self._keep_connected())
+        await self._first_attempt.wait()
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -93,6 +104,9 @@ class RedisStore:
         """Run one script; the reply fails with LedgerUnavailable where none came."""
         reply: asyncio.Future[list[Any]] = self._loop.create_future()
         command = ScriptCommand(script, keys, arguments, reply)
+        if self._writes.refusal:
+            # Answered just before the script is: the first that runs is the end of it.
+            self._ask_writes()
         if self._link is None:
             command.fail(LedgerUnavailable())
         else:
@@ -111,39 +125,41 @@ class RedisStore:
         self._link.send(Command("INFO", section, reply=info))
         return _read_info(await info, name.encode())
 
-    async def _keep_connected(self, first_attempt: asyncio.Event) -> None:
+    async def _keep_connected(self) -> None:
         while True:
             next_attempt_at = self._loop.time() + _RECONNECT_SECONDS
             try:
-                await self._stay_on(await self._servers.find(), first_attempt)
+                await self._stay_on(await self._servers.find())
             except Exception as error:  # noqa: BLE001 - whatever broke it, the next attempt is the remedy
                 self._servers.learn(error)
-                self._tell_down(error)
-            first_attempt.set()
+                self._trouble.begin(error)
+            except asyncio.CancelledError as error:
+                # Also where not this task was cancelled, but something that it waited for.
+                if is_cancelled():
+                    raise
+                self._trouble.begin(error)
+            self._first_attempt.set()
             await asyncio.sleep(max(0.0, next_attempt_at - self._loop.time()))
 
-    async def _stay_on(self, server: Server, first_attempt: asyncio.Event) -> None:
+    async def _stay_on(self, server: Server) -> None:
         """Connect to a server and serve from it; raise what that ended with."""
         connection = self._dialer.dial(server.host, server.port)
         try:
-            await until_one_ends(
-                self._converse(connection, server, first_attempt), self._follow(server)
-            )
+            await until_one_ends(self._converse(connection, server), self._follow(server))
         finally:
             self._link = None
+            self._writes.forget()
             await connection.disconnect(nowait=True)
 
-    async def _converse(
-        self, connection: AbstractConnection, server: Server, first_attempt: asyncio.Event
-    ) -> None:
+    async def _converse(self, connection: AbstractConnection, server: Server) -> None:
         await connection.connect()
         async with asyncio.timeout(REPLY_SECONDS):
             self._run_id = await self._greet(connection, server)
-        self._link = Link(connection, lambda: (self._run_id, self.learning_us))
-        _log.info("store_up", store=self.kind)
-        self._is_down_told = False
+        self._link = Link(
+            connection, lambda: (self._run_id, self.learning_us), on_refused=self._ask_writes
+        )
+        self._ask_writes()
         self.on_connect()
-        first_attempt.set()
         await self._link.serve()
 
     async def _greet(self, connection: AbstractConnection, server: Server) -> str:
@@ -160,6 +176,20 @@ class RedisStore:
         # A master that was replaced and came back without a restart lacks its last writes.
         return f"{run_id}.{server.term}" if server.term else run_id
 
+    def _ask_writes(self) -> None:
+        if self._link is not None:
+            self._writes.ask(self._link)
+
+    def _hear_writes(self, was: str | None) -> None:
+        """Note that the server takes writes, or no more."""
+        if self._writes.refusal:
+            self._trouble.begin(Elsewhere(self._writes.refusal))
+        else:
+            self._trouble.end()
+            if was:
+                self.on_connect()
+        self._first_attempt.set()
+
     async def _follow(self, server: Server) -> None:
         """Leave a server that the ledger has left, or that has become a replica.
 
@@ -168,6 +198,7 @@ class RedisStore:
         """
         while True:
             await asyncio.sleep(_FOLLOW_SECONDS)
+            self._ask_writes()
             why = None
             if not await self._servers.is_current(server):
                 why = Elsewhere("FAILED_OVER")
@@ -184,16 +215,6 @@ class RedisStore:
         except LedgerUnavailable:
             # Lost, which the link itself has a better word for.
             return False
-
-    def _tell_down(self, error: Exception) -> None:
-        self.trouble = _code_of(error)
-        if self._is_down_told:
-            return
-        self._is_down_told = True
-        facts = {"store": self.kind, "error": self.trouble}
-        if isinstance(error, AuthenticationError):
-            facts["hint"] = "check user and password of REDIS_URL"
-        _log.warning("store_down", **facts)
 
 
 def _make_servers(url: RedisUrl, dialer: Dialer, key: str | None) -> Servers:
@@ -214,13 +235,3 @@ def _read_info(info: bytes, name: bytes) -> str:
         if line.startswith(name + b":"):
             return line.partition(b":")[2].decode()
     return ""
-
-
-def _code_of(error: Exception) -> str:
-    """One word of what went wrong: the rest may hold an address or a password."""
-    if isinstance(error, Elsewhere | NoServerError):
-        return str(error)
-    if not isinstance(error, RedisError):
-        return type(error).__name__
-    # What the server said, or what the system did, which redis-py wraps.
-    return error.status_code or type(error.__cause__ or error.__context__ or error).__name__

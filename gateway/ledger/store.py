@@ -26,7 +26,7 @@ class Store(Protocol):
 
     @property
     def up(self) -> bool:
-        """Whether the store answered last."""
+        """Whether the store answers, and takes writes."""
 
     async def open(self) -> None:
         """Start; returns also when the store cannot be reached yet."""

@@ -87,7 +87,7 @@ async def test_each_event_is_posted_once(machines, redis, receiver, figures):
         ("balance_low", "firing"), ("balance_low", "resolved"), ("drift", "firing"),
     ]  # fmt: skip
     for gateway in gateways:
-        assert gateway.logged("background_job_failed") == []
+        assert gateway.logged("job_crashed") == []
         printed = gateway.output + gateway.errors
         assert SECRET_PATH not in printed
         assert SECRET_PATH not in str(await gateway.status())

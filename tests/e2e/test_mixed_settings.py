@@ -234,7 +234,7 @@ async def test_new_values_one_replica_at_a_time(machines, serve, figures, old, n
         assert sum(one["used"] for one in services.values()) == truth["charged_total"]
         assert [(one["reserved"], one["waiting"]) for one in services.values()] == [(0, 0)] * 2
     for gateway in (*ended, *traffic.rotation):
-        assert not gateway.logged("background_job_failed")
+        assert not gateway.logged("job_crashed")
         assert not gateway.logged("script_refused")
         assert "Traceback" not in gateway.output + gateway.errors
         assert KEY not in gateway.output

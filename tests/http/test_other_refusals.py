@@ -193,14 +193,20 @@ async def test_wrong_key_is_told_as_keepa_tells_it(serve, simulate):
     assert (await gateway.ask("/readyz")).json()["missing"] == ["balance"]
 
 
-@pytest.mark.parametrize("lost", ["kill", "stop"])
+@pytest.mark.parametrize("lost", ["kill", "stop", "full"])
 async def test_redis_away(serve, simulator, own_redis, lost):
-    """Without Redis every call is a quick 503, free ones too; nothing reaches Keepa meanwhile."""
+    """Without Redis every call is a quick 503, free ones too; nothing reaches Keepa meanwhile.
+
+    One that answers and takes no writes is away as well.
+    """
     gateway = await serve(simulator, redis_url=own_redis.url)
     assert (await gateway.ask(PRODUCT)).status == 200
     await gateway.at_rest()
     calls = simulator.state()["calls"]["product"]
-    getattr(own_redis, lost)()
+    if lost == "full":
+        own_redis.command("CONFIG", "SET", "maxmemory", "1")
+    else:
+        getattr(own_redis, lost)()
     for target in (PRODUCT, "/tracking?type=list&key=x", "/token?key=x"):
         started = time.monotonic()
         got = await gateway.ask(target)
@@ -217,7 +223,12 @@ async def test_redis_away(serve, simulator, own_redis, lost):
     # What may never be done is told without a look at the ledger.
     read_refusal(await gateway.ask("/a/b"), 404, "not_found")
     assert simulator.state()["calls"]["product"] == calls
-    own_redis.start() if lost == "kill" else own_redis.proceed()
+    if lost == "full":
+        own_redis.command("CONFIG", "SET", "maxmemory", "0")
+    elif lost == "kill":
+        own_redis.start()
+    else:
+        own_redis.proceed()
     async with asyncio.timeout(8):
         while (await gateway.ask("/readyz")).status != 200:
             await asyncio.sleep(0.05)

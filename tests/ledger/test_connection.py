@@ -16,6 +16,7 @@ from support.waiting import until
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import Admission, Code, Hold, Ledger, RedisStore, Rules, Store, Terms
 from gateway.ledger.command import Command
+from gateway.ledger.scripts import RESERVE, name_keys
 from gateway.ledger.store import ReplyLost
 
 RULES = Rules(150, 0, 1, 60, 300)
@@ -287,6 +288,30 @@ async def test_what_ran_before_a_server_was_left_is_heard(
         assert (await demotion, await later, ledger.unconfirmed) == (b"OK", b"PONG", 0)
         await until(lambda: not store.up)
         await store.close()
+
+
+async def test_a_fault_of_one_command_is_its_own(server_ledger: Ledger, account: str) -> None:
+    """Whether it fails as it is written or as its reply is read, all others are answered."""
+    await know(server_ledger, 100)
+    store = server_ledger.store
+
+    class Unreadable(Command):
+        def answer(self, reply: object) -> None:
+            raise KeyError(reply)
+
+    link, lost = store._link, asyncio.get_running_loop().create_future()
+    link.send(Unreadable("PING", reply=lost))
+    before, unwritable, after = await asyncio.gather(
+        reserve(server_ledger, "a", 30),
+        store.run(RESERVE, name_keys(account), lambda: (1 // 0,)),
+        reserve(server_ledger, "b", 20),
+        return_exceptions=True,
+    )
+    assert (before.tokens, type(unwritable), after.tokens) == (30, ZeroDivisionError, 20)
+    with pytest.raises(ReplyLost):
+        await lost
+    assert await accounts(server_ledger) == (100, 50, 0)
+    assert store._link is link
 
 
 async def test_a_slow_redis_is_connected_to_as_well(own_server: RedisServer, account, ear) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,8 @@ _METRIC = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 class Process:
     """One `python -m gateway` process; ended by its own id."""
 
+    command: Sequence[str] = COMMAND
+
     def __init__(self, folder: Path, *arguments: str, **environment: object) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
@@ -36,7 +39,7 @@ class Process:
         chosen = {name.upper(): str(value) for name, value in environment.items()}
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             self.process = subprocess.Popen(
-                [*COMMAND, *arguments],
+                [*self.command, *arguments],
                 cwd=folder,
                 env={**system, "PYTHONWARNINGS": "default", **chosen},
                 stdin=subprocess.DEVNULL,

@@ -18,9 +18,13 @@ from support.prometheus import (
 )
 
 from gateway import errors
+from gateway.ledger.link import ELSEWHERE
+from gateway.ledger.trouble import HINTS
 from gateway.settings import Settings
 
 RULES = read_alerts()
+# Codes that Redis refuses with.
+REDIS_ERRORS = {*HINTS, *ELSEWHERE, "BUSY", "WRONGPASS"}
 RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
 TRIALS = sorted(ALERTS.parent.glob("alerts*_test.yml"))
@@ -105,9 +109,10 @@ def test_what_the_runbook_names_is_there():
     assert families_in(RUNBOOK) <= set(exposed_families())
     words = set(re.findall(r"`([A-Za-z_]+)(?:=\w+)?`", RUNBOOK))
     settings = {name.upper() for name in Settings.model_fields}
+    assert HINTS.keys() <= words
     for word in words:
         if word.isupper():
-            assert word in settings | {"FLUSHALL"}, word
+            assert word in settings | REDIS_ERRORS | {"FLUSHALL"}, word
         elif "_" in word and not word.startswith("keepa_gateway_"):
             assert re.search(rf"\b{word}\b", SOURCES), word
     panels = {panel["title"] for panel in json.loads(DASHBOARD.read_bytes())["panels"]}

@@ -23,7 +23,16 @@ SECTION = re.compile(
     r"### `keepa_gateway_(?P<name>\w+)`\n\n(?P<facts>.+)\n\n(?P<meaning>[^#]{20,}?)"
     r"```promql\n(?P<query>.+)\n```\n"
 )
-UNITS = {"calls", "tokens", "tokens per minute", "reservations", "seconds", "0 or 1", "1"}
+UNITS = {
+    "calls",
+    "tokens",
+    "tokens per minute",
+    "reservations",
+    "restarts",
+    "seconds",
+    "0 or 1",
+    "1",
+}
 SCOPES = {"", "ledger", "replica", "once in total"}
 
 

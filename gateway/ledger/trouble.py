@@ -1,0 +1,60 @@
+"""Why the store is away: one word for the log, once an outage."""
+
+from typing import Any
+
+import structlog
+from redis.exceptions import AuthenticationError, RedisError
+
+from gateway.ledger.link import Elsewhere
+from gateway.ledger.servers import NoServerError
+
+_log: Any = structlog.get_logger(__name__)
+
+HINTS = {
+    "OOM": "Redis is full: raise maxmemory, or find what else fills it",
+    "MISCONF": "Redis cannot save: see its log and its disk",
+    "NOREPLICAS": "fewer replicas than min-replicas-to-write follow Redis",
+    "READONLY": "REDIS_URL leads to a replica",
+    "NOPERM": "the user of REDIS_URL may not write the ledger's keys",
+}
+
+
+class Trouble:
+    """Logs that the store goes, and that it comes.
+
+    Attributes:
+        word: The latest reason.
+    """
+
+    def __init__(self, store: str) -> None:
+        self.word = ""
+        self._store = store
+        self._is_told = False
+
+    def begin(self, error: BaseException) -> None:
+        """The store is away, or still is."""
+        self.word = _word_of(error)
+        if self._is_told:
+            return
+        self._is_told = True
+        facts = {"store": self._store, "error": self.word}
+        if isinstance(error, AuthenticationError):
+            facts["hint"] = "check user and password of REDIS_URL"
+        elif self.word in HINTS:
+            facts["hint"] = HINTS[self.word]
+        _log.warning("store_down", **facts)
+
+    def end(self) -> None:
+        """The store is there."""
+        self._is_told = False
+        _log.info("store_up", store=self._store)
+
+
+def _word_of(error: BaseException) -> str:
+    """One word of what went wrong: the rest may hold an address or a password."""
+    if isinstance(error, Elsewhere | NoServerError):
+        return str(error)
+    if not isinstance(error, RedisError):
+        return type(error).__name__
+    # What the server said, or what the system did, which redis-py wraps.
+    return error.status_code or type(error.__cause__ or error.__context__ or error).__name__
