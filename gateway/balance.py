@@ -66,6 +66,19 @@ UNKNOWN = Balance(
 )
 
 
+INCONSISTENCIES = (
+    "clock_set_back",
+    "ledger_lost",
+    "holds_lost",
+    "expiries_lost",
+    "starts_lost",
+    "services_lost",
+    "sum_below_zero",
+    "window_below_zero",
+)
+"""What the ledger may find wrong with its own data: names of keys, sums, or the store's clock."""
+
+
 class Events(NamedTuple):
     """What this one transition noticed, in tokens but for `reaped`; counters add these up."""
 
@@ -80,6 +93,8 @@ class Events(NamedTuple):
     reaped_tokens: int
     overrun: int
     """Charged above the reservation."""
+    inconsistent: str = ""
+    """What no order of events explains: some of INCONSISTENCIES, with commas between them."""
 
 
 NO_EVENTS = Events(0, 0, 0, 0, 0, 0)

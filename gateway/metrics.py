@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 
 from gateway import __version__
-from gateway.balance import Balance, Events
+from gateway.balance import INCONSISTENCIES, Balance, Events
 
 # A second gauge for each counter, with the time of its first count, would double the page: a
 # restart is seen in the counter itself.
@@ -84,6 +84,9 @@ class Metrics:
         )
         self._overrun = self._counter("overrun_tokens", "Tokens charged above their reservation")
         self._expired = self._counter("reservations_expired", "Reservations that nobody resolved")
+        self._inconsistent = self._counter(
+            "ledger_inconsistent", "Times that the ledger found its data inconsistent", ("what",)
+        )
         self._error = self._histogram(
             "estimate_error_tokens", "Reserved less consumed", ("endpoint",), _TOKENS
         )
@@ -128,6 +131,8 @@ class Metrics:
             self._drift.labels(direction)
         for outcome in ("admitted", "refused"):
             self._waited.labels(outcome)
+        for what in INCONSISTENCIES:
+            self._inconsistent.labels(what)
         Gauge(
             f"{_PREFIX}_build_info", "The running version", ("version",), registry=registry
         ).labels(__version__).set(1)
@@ -205,6 +210,9 @@ class Metrics:
             self._drift.labels("back").inc(events.back)
             self._overrun.inc(events.overrun)
             self._expired.inc(events.reaped)
+            if events.inconsistent:
+                for what in events.inconsistent.split(","):
+                    self._inconsistent.labels(what).inc()
 
     def show(self, balance: Balance | None, waiting: float = math.nan) -> None:
         """Set the ledger's gauges to what the store tells now; what it does not tell is NaN.

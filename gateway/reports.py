@@ -3,6 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
@@ -112,10 +113,11 @@ class Reports:
             request_id=facts.request_id,
         )
 
-    def take_refusals(self) -> Counter[tuple[str, str, str]]:
+    def take_refusals(self, at_most: int) -> Mapping[tuple[str, str, str], int]:
         """Return, once, what the ledger has not counted: service, endpoint, reason to calls."""
-        counts = self._uncounted.copy()
-        self._uncounted.clear()
+        counts = dict(islice(self._uncounted.items(), at_most))
+        for item in counts:
+            del self._uncounted[item]
         return counts
 
     def put_back(self, refusals: Mapping[tuple[str, str, str], int]) -> None:

@@ -11,6 +11,8 @@ from gateway.reports import Reports
 
 _log: Any = structlog.get_logger(__name__)
 _TICK_SECONDS = 1.0
+# Each costs Redis some microseconds.
+_COUNTS_AT_A_TIME = 200
 
 
 async def tend_ledger(ledger: Ledger, reports: Reports, safety_buffer: int) -> None:
@@ -42,14 +44,12 @@ async def tend_ledger(ledger: Ledger, reports: Reports, safety_buffer: int) -> N
 
 async def count_refusals(ledger: Ledger, reports: Reports) -> None:
     """Have the ledger count the refusals that it was not asked about; raises LedgerUnavailable."""
-    refusals = reports.take_refusals()
-    if not refusals:
-        return
-    try:
-        await ledger.count_refusals(refusals)
-    except ReplyLost:
-        # Perhaps counted: rather one tick's too few than the same twice.
-        raise
-    except LedgerUnavailable:
-        reports.put_back(refusals)
-        raise
+    while refusals := reports.take_refusals(_COUNTS_AT_A_TIME):
+        try:
+            await ledger.count_refusals(refusals)
+        except ReplyLost:
+            # Perhaps counted: rather one tick's too few than the same twice.
+            raise
+        except LedgerUnavailable:
+            reports.put_back(refusals)
+            raise

@@ -35,7 +35,8 @@ class Reply(NamedTuple):
 
 _EVENTS_AT = 10
 _DOUBT_AT = 16
-_EXTRA_AT = 18
+_INCONSISTENT_AT = 18
+_EXTRA_AT = 19
 
 
 def read_reply(raw: list[Any]) -> Reply:
@@ -54,11 +55,14 @@ def read_reply(raw: list[Any]) -> Reply:
         doubtful=raw[_DOUBT_AT],
     )
     events = raw[_EVENTS_AT:_DOUBT_AT]
+    noticed = Events(*events) if any(events) else NO_EVENTS
+    if inconsistent := raw[_INCONSISTENT_AT]:
+        noticed = noticed._replace(inconsistent=inconsistent.decode())
     return Reply(
         raw[0],
         int(raw[1]),
         balance,
-        Events(*events) if any(events) else NO_EVENTS,
+        noticed,
         raw[_DOUBT_AT + 1],
         raw[_EXTRA_AT:],
     )

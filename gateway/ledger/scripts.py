@@ -27,12 +27,12 @@ def _read(name: str, parts: tuple[str, ...], *, is_of_many: bool = False) -> Scr
 
 def _compose(*parts: str) -> Script:
     """Return the transition of the last part, which stands behind the shared steps."""
-    return _read(parts[-1], ("shared", *parts))
+    return _read(parts[-1], ("shared", "begin", *parts))
 
 
 def _of_many(name: str) -> Script:
     """Return one of the transitions that each call to Keepa takes."""
-    parts = ("shared", "waiting", "reserve", "settle", "release", "many")
+    parts = ("shared", "begin", "waiting", "reserve", "settle", "release", "many")
     return _read(name, parts, is_of_many=True)
 
 
@@ -79,7 +79,16 @@ def name_keys(account: str) -> tuple[str, ...]:
     """
     return tuple(
         f"keepa-gateway:{{{account}}}:{part}"
-        for part in ("ledger", "holds", "expiries", "starts", "services", "line", "gateways")
+        for part in (
+            "ledger",
+            "holds",
+            "expiries",
+            "starts",
+            "services",
+            "line",
+            "gateways",
+            "markers",
+        )
     )
 
 

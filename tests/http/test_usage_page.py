@@ -261,5 +261,5 @@ async def test_refusals_wait_for_a_store_that_is_away():
         reports.refused(facts, EndpointNotAllowed(), 0.0)
         with pytest.raises(LedgerUnavailable):
             await count_refusals(ledger, reports)
-    assert reports.take_refusals() == {("loft", "seller", "endpoint_not_allowed"): 2}
+    assert reports.take_refusals(9) == {("loft", "seller", "endpoint_not_allowed"): 2}
     await store.close()

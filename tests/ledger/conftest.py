@@ -29,6 +29,16 @@ class Ear:
     def total(self, event: str) -> int:
         return sum(getattr(events, event) for _, events in self.heard)
 
+    @property
+    def inconsistent(self) -> set[str]:
+        """What was found inconsistent."""
+        return {
+            what
+            for _, events in self.heard
+            for what in events.inconsistent.split(",")
+            if events.inconsistent
+        }
+
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:

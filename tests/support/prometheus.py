@@ -79,7 +79,7 @@ def exposed_families() -> dict[str, Family]:
     metrics.consumed("pricing", "product", 1, 1)
     metrics.refused("pricing", "product", "floor")
     metrics.waited("admitted", 1.0)
-    metrics.replied("reserve", 0.001, Events(1, 1, 1, 1, 1, 1))
+    metrics.replied("reserve", 0.001, Events(1, 1, 1, 1, 1, 1, "holds_lost"))
     metrics.show(UNKNOWN, 0)
     metrics.watch_breaker(lambda: False, lambda: [("pricing", "product", True)])
     return {

@@ -1,17 +1,21 @@
 -- Turn the ledger's clock: every moment it remembers moves into the past by ARGV[3] microseconds,
--- which to its scripts is the same as that much time passing.
-local ledger, holds, expiries, starts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- which to its scripts is the same as that much time passing; fewer than 0: into the future, which
+-- is the same as a clock that was set back.
+local ledger, holds, expiries, starts, markers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[8]
 local shift = tonumber(ARGV[3])
 local function earlier(text)
   return string.format('%.0f', tonumber(text) - shift)
 end
-for _, field in ipairs({ 'lump_at', 'observed_at', 'rate_full_at', 'refresh_until', 'doubt_at', 'asked_at' }) do
+local MOMENTS = {
+  'lump_at', 'observed_at', 'rate_full_at', 'refresh_until', 'doubt_at', 'asked_at', 'clock',
+}
+for _, field in ipairs(MOMENTS) do
   local value = redis.call('HGET', ledger, field)
   if value and value ~= '' then
     redis.call('HSET', ledger, field, earlier(value))
   end
 end
-for _, zset in ipairs({ expiries, starts }) do
+for _, zset in ipairs({ expiries, starts, markers }) do
   local pairs_ = redis.call('ZRANGE', zset, 0, -1, 'WITHSCORES')
   for i = 1, #pairs_, 2 do
     redis.call('ZADD', zset, earlier(pairs_[i + 1]), pairs_[i])

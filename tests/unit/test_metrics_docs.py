@@ -28,6 +28,7 @@ UNITS = {
     "tokens",
     "tokens per minute",
     "reservations",
+    "times",
     "restarts",
     "seconds",
     "0 or 1",

@@ -15,6 +15,8 @@
 
 local ALARMS = KEYS[1]
 local name, caller = ARGV[3], ARGV[8]
+-- The longest pause after a post that failed, microseconds.
+local PAUSE_AT_MOST = 60000000
 
 local function argument(index)
   local number = tonumber(ARGV[index])
@@ -42,8 +44,10 @@ end
 if seen >= 0 then
   last_on = math.max(last_on, now - seen)
 end
--- A clock that was set back must not keep it on.
-last_on = math.min(last_on, now)
+-- A clock that was set back must not keep it on, nor keep everybody from posting: no claim lasts
+-- longer than `lease`, and no pause that told.lua notes.
+since, last_on = math.min(since, now), math.min(last_on, now)
+until_ = math.min(until_, now + math.max(lease, PAUSE_AT_MOST))
 local wanted = told
 if seen ~= -2 then
   wanted = (seen == 0 or now - last_on < quiet) and 1 or 0

@@ -1,6 +1,7 @@
 -- Count calls that a gateway refused by itself, for /status and /usage.
 --
 -- ARGV[3] how many counts; then for each, from ARGV[4] on: service, endpoint, reason, calls
+-- A gateway tells at most 200 at a time.
 -- Returns the shared reply. Run twice it counts twice: these are figures for people.
 
 local counts = {}
@@ -14,7 +15,7 @@ end
 begin()
 
 for _, count in ipairs(counts) do
-  redis.call('HINCRBY', SERVICES, count.service .. '|' .. count.reason, whole(count.calls))
+  count_refused(count.service, count.reason, count.calls)
   count_usage(count.service, count.endpoint, 'refusals', count.calls)
 end
 return reply(DONE)

@@ -9,7 +9,7 @@
 -- ARGV[4] its sample, "balance|held|used"; empty: none
 -- ARGV[5] 1: tell the samples, too
 -- ARGV[6] how many refusals; then for each, oldest first, from ARGV[7] on:
---   milliseconds since it happened, text (no two the same)
+--   milliseconds since it happened, text (no two the same); a gateway keeps the latest 50
 -- Returns {how many gateways are there, refusals, samples}, both lists newest first.
 -- Run twice, it keeps one sample for each interval, and each refusal once.
 
@@ -54,6 +54,12 @@ if SAMPLE ~= '' then
   local newest = redis.call('LINDEX', SAMPLES, 0)
   local last = newest and tonumber(string.match(newest, '^%d+')) or 0
   local this = math.floor(now / SECOND / SAMPLE_SECONDS) * SAMPLE_SECONDS
+  -- The clock was set back: what was noted of its future goes, at most all samples.
+  while last > this do
+    redis.call('LPOP', SAMPLES)
+    newest = redis.call('LINDEX', SAMPLES, 0)
+    last = newest and tonumber(string.match(newest, '^%d+')) or 0
+  end
   if this ~= last then
     redis.call('LPUSH', SAMPLES, string.format('%.0f', this) .. '|' .. SAMPLE)
     redis.call('LTRIM', SAMPLES, 0, SAMPLES_AT_MOST - 1)
@@ -63,11 +69,23 @@ end
 
 redis.call('ZADD', PRESENT, string.format('%.0f', now), GATEWAY)
 redis.call('EXPIRE', PRESENT, LIFE_SECONDS)
-local gone = string.format('%.0f', now - PRESENT_SECONDS * SECOND)
-redis.call('ZREMRANGEBYSCORE', PRESENT, '-inf', gone)
+-- Whom a clock that was set back would keep here for as long comes again.
+local gone, future = now - PRESENT_SECONDS * SECOND, now + PRESENT_SECONDS * SECOND
+redis.call('ZREMRANGEBYSCORE', PRESENT, '-inf', string.format('%.0f', gone))
+redis.call('ZREMRANGEBYSCORE', PRESENT, string.format('%.0f', future), '+inf')
+
+-- None happened in the future, whatever the clock said then.
+local told = redis.call('LRANGE', REFUSALS, 0, -1)
+local now_ms = string.format('%.0f', math.floor(now / 1000))
+for i, line in ipairs(told) do
+  local at, text = string.match(line, '^(%d+)(|.*)$')
+  if tonumber(at) > tonumber(now_ms) then
+    told[i] = now_ms .. text
+  end
+end
 
 return {
   redis.call('ZCARD', PRESENT),
-  redis.call('LRANGE', REFUSALS, 0, -1),
+  told,
   TELLS_SAMPLES == '1' and redis.call('LRANGE', SAMPLES, 0, -1) or {},
 }

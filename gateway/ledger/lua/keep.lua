@@ -2,6 +2,7 @@
 --
 -- ARGV[3] how many; then for each, from ARGV[4] on:
 --   id, cost, us since it began, us until it ends, epoch of its reserve, service, endpoint
+-- A gateway names at most 200 at a time.
 -- Returns the shared reply and how many were held again.
 -- Only ids of an older epoch come back: one that is missing in its own epoch is resolved already.
 
@@ -16,6 +17,7 @@ for i = 1, argument(3) do
 end
 
 begin()
+forget_markers(500)
 
 local restored = 0
 for _, hold in ipairs(named) do

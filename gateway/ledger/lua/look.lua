@@ -3,6 +3,9 @@
 -- Returns the shared reply, tokens used and requests admitted since the store was empty, the number
 -- of live holds, and for each service: {name, used, held, live, tokens of this hour, tokens of this
 -- day, waiting calls, {reason, calls refused, ...}}.
+-- Of very many waiting calls, those beyond the first 1 000 are told as of the service `other`.
+
+local PLACES_AT_MOST = 1000
 
 begin()
 
@@ -16,7 +19,7 @@ local function entry(name)
 end
 
 local live = 0
-local fields = redis.call('HGETALL', SERVICES)
+local fields = read_services()
 for i = 1, #fields, 2 do
   local name, reason = string.match(fields[i], '^([^|]*)|(.*)$')
   if name then
@@ -31,11 +34,17 @@ for i = 1, #fields, 2 do
     live = live + service.live
   end
 end
-for _, place in ipairs(redis.call('ZRANGE', LINE, 0, -1)) do
+for _, place in ipairs(redis.call('ZRANGE', LINE, 0, PLACES_AT_MOST - 1)) do
   local waiting = read_place(place)
   if is_present(waiting) then
     local row = entry(waiting.service)
     row[7] = row[7] + 1
   end
 end
+local others = redis.call('ZCARD', LINE) - PLACES_AT_MOST
+if others > 0 then
+  local row = entry('other')
+  row[7] = row[7] + others
+end
+forget_markers(500)
 return reply(DONE, state.used, state.requests, live, list)

@@ -2,6 +2,7 @@
 -- the ledger is read once, lumps fall once, holds are reaped once, and what changed is written once.
 --
 -- ARGV[3] how many; then for each, from ARGV[4] on: its name, how many arguments, its arguments
+-- A gateway runs at most 16 at a time, see link.py.
 -- Returns their replies, in their order.
 -- All read their arguments before the first one runs: a bad one stops all, and nothing was written.
 

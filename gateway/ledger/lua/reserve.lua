@@ -15,6 +15,9 @@
 -- that a cap of the service leaves where it is in the way (else -1).
 -- Safe to run twice: an id that is held is admitted again and takes nothing.
 
+-- So many expiries are read to tell a refused call how long to wait.
+local ENDS_AT_MOST = 200
+
 local function reserve()
   local id, service, endpoint = given[3], given[7], given[8]
   local cost, floor, life = argument(4), argument(5), argument(6)
@@ -58,14 +61,17 @@ local function reserve()
       -- Where the holds keep the full bucket too small, enough of them have to end first.
       local excess = needed + state.held - capacity
       if excess > 0 then
-        local ends = redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', '+inf', 'WITHSCORES')
+        local ends = redis.call(
+          'ZRANGEBYSCORE', EXPIRIES, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, ENDS_AT_MOST)
         for i = 1, #ends, 2 do
-          local hold = read_hold(ends[i])
-          excess = excess - (hold and hold.cost or 0)
+          excess = excess - sum_costs({ ends[i] })
           if excess <= 0 then
             return math.max(wait, tonumber(ends[i + 1]) - NOW)
           end
         end
+        -- More of them: when the last one has ended, that is long enough.
+        local last = redis.call('ZREVRANGE', EXPIRIES, 0, 0, 'WITHSCORES')
+        return math.max(wait, tonumber(last[2] or 0) - NOW)
       end
       return wait
     end
@@ -151,7 +157,7 @@ local function reserve()
 
     local function count_refusal(code)
       if REASONS[code] then
-        redis.call('HINCRBY', SERVICES, service .. '|' .. REASONS[code], 1)
+        count_refused(service, REASONS[code], 1)
         count_usage(service, endpoint, 'refusals', 1)
       end
     end

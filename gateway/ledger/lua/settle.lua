@@ -28,7 +28,7 @@ local function settle()
         local tallies = read_service(service)
         tallies.used = tallies.used + consumed
         count_in_windows(tallies, NOW, consumed)
-        write_service(service, tallies)
+        write_service(tallies)
         count_usage(service, endpoint, 'tokens', consumed)
         count_usage(service, endpoint, 'calls', epoch == 0 and 1 or 0)
       end

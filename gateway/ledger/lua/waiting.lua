@@ -47,7 +47,7 @@ end
 
 -- Whether its caller has gone: told by the marker of its id, where the place itself was not known.
 local function has_left(waiting)
-  return redis.call('HGET', HOLDS, waiting.id) == 'resolved'
+  return is_marked(waiting.id) or redis.call('HGET', HOLDS, waiting.id) == 'resolved'
 end
 
 local function join(place, gateway)
