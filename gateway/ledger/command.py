@@ -13,13 +13,15 @@ from gateway.ledger.store import Arguments
 class Command:
     """One command under way."""
 
-    __slots__ = ("name", "reply", "sent_at", "words")
+    __slots__ = ("due_at", "name", "reply", "sent_at", "words")
 
     def __init__(self, *words: str, reply: asyncio.Future[Any]) -> None:
         self.words = words
         self.name = words[0] if words else ""
         self.reply = reply
         self.sent_at: float | None = None
+        self.due_at: float | None = None
+        """Until when it may be sent again; None: it has not been."""
 
     def pack(self, run_id: str, learning_us: int) -> bytes:  # noqa: ARG002 - a script's needs them
         """Return the command as Redis reads it."""
@@ -29,6 +31,9 @@ class Command:
     def take_in(self, other: "Command") -> bool:  # noqa: ARG002 - a script's can
         """Run the other in the same go; False: it has to go by itself."""
         return False
+
+    def stand_alone(self) -> None:
+        """Run in one go with no other from now on."""
 
     def apart(self, code: str) -> "Sequence[Command]":  # noqa: ARG002 - a script's can
         """Return what to send instead after an error of that code; empty: nothing."""
@@ -67,6 +72,7 @@ class ScriptCommand(Command):
         self.name = script.name
         self.reply = reply
         self.sent_at = None
+        self.due_at = None
         self.script = script
         self.keys = keys
         self.arguments = arguments
@@ -86,6 +92,10 @@ class ScriptCommand(Command):
             return False
         self.followers.append(other)
         return True
+
+    def stand_alone(self) -> None:
+        """Run in one go with no other from now on; those that it has stay."""
+        self.is_alone = True
 
     def pack(self, run_id: str, learning_us: int) -> bytes:
         """Return the command as Redis reads it."""

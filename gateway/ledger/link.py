@@ -43,6 +43,8 @@ class Link:
         first_arguments: Tells what goes with every script: which life of the server the connection
             leads to, and how many microseconds a new epoch admits nothing.
         on_refused: Called after each script that the server refused.
+        redirect: Called with a command and the error that it met, code and rest; True: the command
+            did not run here, and is sent elsewhere or again.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class Link:
         connection: AbstractConnection,
         first_arguments: Callable[[], tuple[str, int]],
         on_refused: Callable[[], None],
+        redirect: Callable[[Command, str, str], bool],
     ) -> None:
         self._connection = connection
         self._first_arguments = first_arguments
         self._on_refused = on_refused
+        self._redirect = redirect
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Command] = deque()
         self._sent: deque[Command] = deque()
@@ -145,13 +149,16 @@ class Link:
         code, _, rest = str(reply).partition(" ")
         if code in ELSEWHERE:
             self.leave(MovedError(rest, status_code=code) if code == "MOVED" else Elsewhere(code))
-        elif parts := command.apart(code):
-            for part in parts:
-                self.send(part)
+        if self._redirect(command, code, rest):
             return
-        elif not command.refuse(code):
-            self._tell_refused(command, code, str(reply))
-            self._on_refused()
+        if code not in ELSEWHERE:
+            if parts := command.apart(code):
+                for part in parts:
+                    self.send(part)
+                return
+            if not command.refuse(code):
+                self._tell_refused(command, code, str(reply))
+                self._on_refused()
         command.fail(LedgerUnavailable())
 
     async def _watch(self) -> None:

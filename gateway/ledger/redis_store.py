@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -9,6 +10,7 @@ from redis.asyncio.connection import AbstractConnection
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.cluster import ClusterServers
 from gateway.ledger.command import Command, ScriptCommand
+from gateway.ledger.detour import Detour
 from gateway.ledger.link import REPLY_SECONDS, Elsewhere, Link, is_cancelled, until_one_ends
 from gateway.ledger.scripts import TEXTS, Script, name_keys
 from gateway.ledger.sentinel import SentinelServers
@@ -58,8 +60,6 @@ class RedisStore:
         key = name_keys(account)[0] if account else None
         self._dialer = Dialer(parsed)
         self._servers = _make_servers(parsed, self._dialer, key)
-        # In a cluster, a question about a key is answered by its node only.
-        self._probe = (("EXISTS", key),) if key and parsed.kind is Kind.CLUSTER else ()
         is_lost = not account and parsed.kind is Kind.CLUSTER
         expiries = next(key for key in name_keys(account) if key.endswith("expiries"))
         self._writes = Writes("" if is_lost else expiries, self._hear_writes)
@@ -70,6 +70,7 @@ class RedisStore:
         self._keeper: asyncio.Task[None] | None = None
         self._first_attempt = asyncio.Event()
         self._trouble = Trouble(self.kind)
+        self._detour = Detour(self._dialer, self._greet, self.learning_us, self._send_home)
 
     @property
     def up(self) -> bool:
@@ -96,6 +97,7 @@ class RedisStore:
         if self._keeper:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._detour.close()
         await self._servers.close()
 
     def run(
@@ -156,7 +158,10 @@ class RedisStore:
         async with asyncio.timeout(REPLY_SECONDS):
             self._run_id = await self._greet(connection, server)
         self._link = Link(
-            connection, lambda: (self._run_id, self.learning_us), on_refused=self._ask_writes
+            connection,
+            lambda: (self._run_id, self.learning_us),
+            on_refused=self._ask_writes,
+            redirect=partial(self._detour.redirect, server),
         )
         self._ask_writes()
         self.on_connect()
@@ -164,7 +169,7 @@ class RedisStore:
 
     async def _greet(self, connection: AbstractConnection, server: Server) -> str:
         """Load the scripts, and return which life of which server this is; all in one write."""
-        introduction = (*self._dialer.introduction, *self._probe)
+        introduction = self._dialer.introduction
         loads = [("SCRIPT", "LOAD", text) for text in TEXTS]
         replies = await ask(
             connection, *introduction, ("INFO", "server"), ("INFO", "replication"), *loads
@@ -175,6 +180,13 @@ class RedisStore:
         run_id = _read_info(server_info, b"run_id")
         # A master that was replaced and came back without a restart lacks its last writes.
         return f"{run_id}.{server.term}" if server.term else run_id
+
+    def _send_home(self, command: Command) -> bool:
+        """Send a command to the server that holds the ledger; False: there is none right now."""
+        if self._link is None or not self._link.is_open:
+            return False
+        self._link.send(command)
+        return True
 
     def _ask_writes(self) -> None:
         if self._link is not None:

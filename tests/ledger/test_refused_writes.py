@@ -1,5 +1,6 @@
 """A Redis that answers and refuses writes is away, for whoever calls and for whoever is idle."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,30 @@ async def test_who_calls_notices_at_once(
     assert (await ledger.look()).balance.held == 30
     # As after a new connection: what waits is delivered, and the balance is asked for.
     assert len(connected) == 1
+
+
+async def test_the_documented_user_is_enough(
+    own_server: RedisServer, account: str, ear: object
+) -> None:
+    """It may do all that the ledger needs; without one of its rights the store is away, at once."""
+    page = Path(__file__).parents[2].joinpath("docs/operations.md").read_text(encoding="utf-8")
+    rights = re.search(r"ACL SETUSER gateway on >SECRET ([^`]+)```", page)[1].split()
+    say(own_server, "ACL", "SETUSER", "gateway", "on", ">s3cret", *rights)
+    store = RedisStore(
+        own_server.url.replace("://", "://gateway:s3cret@"), account, learning_seconds=0
+    )
+    await store.open()
+    try:
+        ledger = Ledger(store, account, RULES, ear)
+        await know(ledger, 100)
+        await reserve(ledger, "a", 30)
+        say(own_server, "ACL", "SETUSER", "gateway", "-@sortedset")
+        await until(lambda: not store.up)
+        assert (store.refuses_writes, store.trouble) == (True, "NOPERM")
+        with pytest.raises(LedgerUnavailable):
+            await reserve(ledger, "b", 30)
+    finally:
+        await store.close()
 
 
 async def test_what_a_full_redis_still_runs_does_not_make_it_well(

@@ -156,12 +156,26 @@ class Cluster:
 
     def move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
         """Move a slot with its keys, as `redis-cli --cluster reshard` does."""
+        self.begin_move(slot, source, target)
+        self.move_keys(slot, source, target)
+        self.end_move(slot, source, target)
+
+    def begin_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """From now on the source sends elsewhere whoever asks for a key that it does not have."""
         source_id, target_id = (say(node, "CLUSTER", "MYID") for node in (source, target))
         say(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
         say(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
-        while keys := say(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
-            for key in keys:
-                say(source, "MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+
+    def move_keys(
+        self, slot: int, source: RedisServer, target: RedisServer, count: int = 1000
+    ) -> None:
+        """Move so many of the slot's keys."""
+        for key in say(source, "CLUSTER", "GETKEYSINSLOT", slot, count):
+            say(source, "MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+
+    def end_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Have all nodes know the slot's new owner."""
+        target_id = say(target, "CLUSTER", "MYID")
         for node in (target, source, *self.nodes):
             say(node, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
