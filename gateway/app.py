@@ -16,6 +16,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway import __version__, tasks
+from gateway.admin import Admin
 from gateway.alert_texts import About
 from gateway.alerts import Alerts
 from gateway.allowances import Allowances
@@ -25,9 +26,9 @@ from gateway.breaker import Breaker
 from gateway.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
 from gateway.costs import CostTable
 from gateway.credentials import RealKey
-from gateway.dashboard import Dashboard
+from gateway.dashboard import Dashboard, Sessions
 from gateway.dispatch import Dispatcher, Limits
-from gateway.doors import guard, open_doors, request_maker
+from gateway.doors import guard, last_answers, open_doors, request_maker
 from gateway.errors import BadSetting, LedgerUnavailable
 from gateway.feed import Feed
 from gateway.gate import Gate, Patience
@@ -56,7 +57,13 @@ from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
 from gateway.stalls import Stalls
 from gateway.status import Thresholds
-from gateway.turnstile import calm_accepting, listen, make_turnstile, raise_descriptor_limit
+from gateway.turnstile import (
+    Turnstile,
+    calm_accepting,
+    listen,
+    make_turnstile,
+    raise_descriptor_limit,
+)
 from gateway.upstream import Slots, Upstream
 from gateway.usage import UsagePage
 from gateway.web import Site, Standing
@@ -136,7 +143,11 @@ def make_alerts(
 
 @asynccontextmanager
 async def running(
-    settings: Settings, base_url: str, bodies: Bodies, give_up: Callable[[], None]
+    settings: Settings,
+    base_url: str,
+    bodies: Bodies,
+    turnstile: Turnstile,
+    give_up: Callable[[], None],
 ) -> AsyncIterator[Site]:
     """Build everything; at the end wait for what is under way.
 
@@ -144,6 +155,7 @@ async def running(
         settings: Checked.
         base_url: The upstream's, the simulator's where it stands in for Keepa.
         bodies: Where request bodies are counted; who has the site's answer releases them.
+        turnstile: Where callers are counted.
         give_up: As of `serving`.
     """
     # The built-in simulator takes any key; this one is no secret.
@@ -202,7 +214,10 @@ async def running(
         gate=gate,
         ledger=ledger,
         observer=observer,
-        dispatcher=Dispatcher(upstream, executor, key, limits),
+        # Keepa speaks https: what does not is a simulator, or something else of the house.
+        dispatcher=Dispatcher(
+            upstream, executor, key, limits, to_simulator=base_url.startswith("http://")
+        ),
         slots=slots,
         reports=reports,
         limits=limits,
@@ -212,8 +227,9 @@ async def running(
         Thresholds(settings.min_balance_threshold, settings.safety_buffer),
         services=tuple(settings.policies.named()),
         enforces=settings.enforce,
-        admin_token=settings.admin_token.get_secret_value(),
     )
+    admin_token = settings.admin_token.get_secret_value()
+    admin = Admin(admin_token)
     history = UsageHistory(store, settings.account_name)
     feed = Feed(
         ledger,
@@ -254,8 +270,10 @@ async def running(
                 observer=observer,
                 breaker=breaker,
                 metrics=metrics,
-                dashboard=Dashboard(feed, standing.admin_token),
+                dashboard=Dashboard(feed, admin, Sessions(admin_token)),
                 standing=standing,
+                admin=admin,
+                turnstile=turnstile,
             )
             await proxy.finish()
             with suppress(LedgerUnavailable):
@@ -282,14 +300,17 @@ async def serving(
     bodies = Bodies(_BODIES_BYTES)
     async with (
         upstream_of(settings) as base_url,
-        running(settings, base_url, bodies, give_up) as site,
+        running(settings, base_url, bodies, turnstile, give_up) as site,
     ):
         server = web.Server(guard(site.answer, bodies), request_factory=request_maker())
         # Time for the slowest call: its own deadline ends it, not ours.
-        runner = web.ServerRunner(server, shutdown_timeout=settings.upstream_timeout_seconds + 5)
+        longest_seconds = settings.upstream_timeout_seconds + 5
+        runner = web.ServerRunner(server, shutdown_timeout=longest_seconds)
         await runner.setup()
         listener = await listen(
-            open_doors(server, turnstile, settings.upstream_timeout_seconds),
+            open_doors(
+                server, turnstile, settings.upstream_timeout_seconds, settings.keepalive_seconds
+            ),
             settings.host,
             settings.port,
         )
@@ -299,16 +320,20 @@ async def serving(
         try:
             with calm_accepting():
                 yield url
-            # Whoever routes calls here has to see /readyz before the listener goes.
-            site.standing.draining = True
+            # Whoever routes calls here has to see /readyz before the listener goes, and who keeps a
+            # connection here has to be told to leave it.
+            turnstile.is_draining = True
             await asyncio.sleep(settings.drain_seconds)
         finally:
+            turnstile.is_draining = True
             listener.close()
             site.line.close()
             site.dashboard.feed.end()
             # A caller let in just now has yet to say what for; aiohttp neither hears nor closes a
             # connection that is only being made, and would wait for it until its own time-out.
             await asyncio.sleep(_LAST_CALLERS_SECONDS)
+            # Idle connections go last: a call may be on its way on any of them.
+            await last_answers(server, longest_seconds)
             await runner.cleanup()
             _log.info("stopped")
 

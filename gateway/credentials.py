@@ -1,4 +1,7 @@
-"""The `key` parameter: the caller's taken out, the real one put in, every other byte left alone."""
+"""The `key` parameter: the caller's taken out, the real one put in, every other byte left alone.
+
+What callers write instead of `key`, out of habit, is taken for it: a caller's key never leaves.
+"""
 
 import asyncio
 from collections import Counter
@@ -8,6 +11,8 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 from gateway.errors import BadRequest
 
+# What other services call theirs. Each ends in `key`, in letters of either case.
+_HABITS = ("apikey", "apiKey", "api_key", "api-key")
 # Every way to spell the name: a percent-encoded letter is still that letter to Keepa.
 _SPELLINGS = tuple(
     "".join(letters) for letters in product(("k", "%6b", "%6B"), ("e", "%65"), ("y", "%79"))
@@ -23,10 +28,18 @@ class _Signs(NamedTuple, Generic[AnyStr]):
     percents: tuple[AnyStr, AnyStr]
     """How each percent-encoded letter of the name begins."""
     names: tuple[AnyStr, ...]
+    """Those that have no percent sign come first."""
+    habit: tuple[AnyStr, AnyStr]
+    """How those out of habit begin; and how one ends that the search for `key` would miss."""
 
 
-_TEXT = _Signs("&", "=", "key=", ("%6", "%7"), _SPELLINGS)
-_BYTES = _Signs(b"&", b"=", b"key=", (b"%6", b"%7"), tuple(name.encode() for name in _SPELLINGS))
+_NAMES = (_SPELLINGS[0], *_HABITS, *_SPELLINGS[1:])
+_PLAIN_NAMES = 1 + len(_HABITS)
+_LONGEST_NAME = max(map(len, _NAMES))
+_TEXT = _Signs("&", "=", "key=", ("%6", "%7"), _NAMES, ("&api", "Key"))
+_BYTES = _Signs(
+    b"&", b"=", b"key=", (b"%6", b"%7"), tuple(name.encode() for name in _NAMES), (b"&api", b"Key")
+)
 
 # Of one spelling, names that only begin like it too. Each takes a step of Python and grows the call
 # by the real key, and a form has room for millions.
@@ -69,7 +82,7 @@ class RealKey:
 
 
 def swap_key(text: AnyStr, real: AnyStr) -> tuple[AnyStr, list[str]]:
-    """Put the real key in the place of each `key` pair of a raw query or form.
+    """Put the real key in the place of each `key` pair (`apikey`, ...) of a raw query or form.
 
     Args:
         text: Pairs as `name=value&name=value`, percent-encoded; of a form, see `swap_key_in_turns`.
@@ -84,7 +97,12 @@ def swap_key(text: AnyStr, real: AnyStr) -> tuple[AnyStr, list[str]]:
     """
     signs = _BYTES if isinstance(text, bytes) else _TEXT
     plain = signs.start_of_value
-    if text.startswith(plain) and text.count(plain[:-1]) == 1 and signs.percents[0][:1] not in text:
+    if (
+        text.startswith(plain)
+        and text.count(plain[:-1]) == 1
+        and signs.percents[0][:1] not in text
+        and signs.habit[1] not in text
+    ):
         # As nearly every client writes it; the search is for all the others.
         end = text.find(signs.ampersand)
         end = len(text) if end < 0 else end
@@ -108,7 +126,7 @@ async def swap_key_in_turns(form: bytes, real: bytes) -> tuple[bytes, list[str]]
 
 
 class _Search(Generic[AnyStr]):
-    """The `key` pairs of one text."""
+    """The `key` pairs of one text, and those that are called otherwise out of habit."""
 
     def __init__(self, text: AnyStr, signs: _Signs[AnyStr]) -> None:
         self._text: AnyStr = text
@@ -119,15 +137,15 @@ class _Search(Generic[AnyStr]):
     def look(self, start: int, end: int) -> None:
         """Find the pairs that stand behind an ampersand from `start` to `end`."""
         text = self._text
-        ampersand, _, _, percents, names = self._signs
+        ampersand, _, _, percents, names, (habit, _) = self._signs
         if start == 0:
             # The first pair has no ampersand before it.
             for name in names:
                 if text.startswith(name):
                     self._note(0, name)
-        beyond = end + len(names[-1])
+        beyond = end + _LONGEST_NAME
         if all(text.find(percent, start, beyond) < 0 for percent in percents):
-            names = names[:1]
+            names = names[: 1 if text.find(habit, start, beyond) < 0 else _PLAIN_NAMES]
         # Plain searches, one per spelling: no pattern or split is as fast.
         for name in names:
             stop = end + len(name)
@@ -174,4 +192,5 @@ def _value_of(pair: str | bytes) -> str:
     if len(pair) > _KEY_CHARS_AT_MOST:
         return ""
     text = pair.decode("latin-1") if isinstance(pair, bytes) else pair
-    return unquote_plus(text.partition("=")[2])
+    # A line's end comes along where a key is read from a file, or pasted.
+    return unquote_plus(text.partition("=")[2]).strip()

@@ -41,15 +41,23 @@ class Dispatcher:
 
     Args:
         executor: Where large answers are inflated and searched.
+        to_simulator: Whether the upstream may be a simulator, which calls may steer.
     """
 
     def __init__(
-        self, upstream: Upstream, executor: Executor, real_key: RealKey, limits: Limits
+        self,
+        upstream: Upstream,
+        executor: Executor,
+        real_key: RealKey,
+        limits: Limits,
+        *,
+        to_simulator: bool,
     ) -> None:
         self._upstream = upstream
         self._executor = executor
         self._real_key = real_key
         self._limits = limits
+        self._to_simulator = to_simulator
 
     async def send(self, request: web.BaseRequest, carriage: Carriage) -> Relay:
         """Send the call; return how its answer goes on when the answer's head is there.
@@ -61,7 +69,7 @@ class Dispatcher:
         call, hold = carriage.call, carriage.hold
         if self._limits.is_too_old(hold.began_at):
             raise Overloaded
-        headers = forward_request_headers(request.headers)
+        headers = forward_request_headers(request.headers, to_simulator=self._to_simulator)
         if call.is_rewritten:
             headers.popall("Content-Encoding", None)
         carry_on(request)

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from socket import SO_ERROR, SOL_SOCKET
 from typing import Any, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
@@ -28,13 +29,17 @@ from gateway.turnstile import Turnstile
 _ALL_HEADS = 64 * 1024 * 1024
 
 _log: Any = structlog.get_logger(__name__)
-# As long as callers and balancers commonly keep an idle connection.
-_IDLE_SECONDS = 75
 # From a request's first byte to its head's end, however it drips.
 _HEAD_SECONDS = 30
 _READ_BYTES = 64 * 1024
 # How long a refused caller is heard out, and one beyond the bound may take for its request.
 _FAREWELL_SECONDS = 2.0
+# How long a caller who ended its sending side may wait before it is probed; how soon a reset is
+# looked for then, and after that less and less often.
+_PATIENCE_SECONDS = 1.0
+_LOOK_SECONDS = 0.005
+# RFC 9110, 15.2: a client reads past interim answers, also those that it did not ask for.
+_PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Door(web.RequestHandler):
@@ -48,19 +53,27 @@ class Door(web.RequestHandler):
         server: Who answers.
         turnstile: Who counts.
         stall_seconds: How long an answer may wait for its caller to take more of it.
+        keepalive_seconds: How long an idle connection lives.
     """
 
     __slots__ = (
-        "_body", "_farewell", "_head_bytes", "_head_timer", "_is_deaf", "_stall_seconds",
-        "_stall_timer", "_turnstile", "_wire", "is_surplus", "leaving_cancels",
+        "_body", "_farewell", "_head_bytes", "_head_timer", "_is_deaf", "_is_half_closed",
+        "_is_probed", "_look_timer", "_stall_seconds", "_stall_timer", "_turnstile", "_wire",
+        "is_surplus", "leaving_cancels",
     )  # fmt: skip
 
-    def __init__(self, server: web.Server, turnstile: Turnstile, stall_seconds: float) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        turnstile: Turnstile,
+        stall_seconds: float,
+        keepalive_seconds: float,
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type] # none: it would tell URLs
-            keepalive_timeout=_IDLE_SECONDS,
+            keepalive_timeout=keepalive_seconds,
             auto_decompress=False,
             max_line_size=MAX_LINE,
             max_field_size=MAX_HEADERS,
@@ -78,12 +91,25 @@ class Door(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._is_deaf = False
+        self._is_half_closed = False
+        self._is_probed = False
+        self._look_timer: asyncio.TimerHandle | None = None
         self._farewell: asyncio.Future[None] | None = None
 
     @property
     def has_next(self) -> bool:
         """Whether the caller has sent another request already."""
         return bool(self._messages)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the caller waits for an answer, or has yet to take all of it."""
+        return self._request_count > 0 and (self._waiter is None or self._waiter.done())
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the answer under way is the connection's last."""
+        return self._turnstile.is_draining or (self._is_half_closed and not self._messages)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the caller in; one beyond the bound gets a little time to be told so."""
@@ -110,10 +136,58 @@ class Door(web.RequestHandler):
         self._wire = None
         self._head_ended()
         self._taken()
+        if self._look_timer:
+            self._look_timer.cancel()
+        if not self._body.is_eof():
+            # For who comes to read it: aiohttp tells only who reads it now, and to others it raises
+            # a RuntimeError, as a fault of ours would.
+            self._body.set_exception(ConnectionResetError("The caller has left"))
         if self._farewell and not self._farewell.done():
             self._farewell.set_result(None)
         if self.leaving_cancels and task is not None:
             task.cancel()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own asks for one
+        """Answer a caller who only ended its sending side; hang up on who waits for nothing.
+
+        One who has left looks the same, until it is sent a byte: then its system answers with a
+        reset. Nobody leaves in one go with its request; any other is probed at once, but for those
+        of HTTP/1.0, who cannot be sent a byte before their answer.
+        """
+        if self._farewell or not self.is_busy or not self._body.is_eof():
+            return False
+        if not self._is_half_closed:
+            self._is_half_closed = True
+            self._head_ended()
+            if not self._messages:
+                # The answer under way is the last, even if its head has told otherwise.
+                self.close()
+            request = self._current_request
+            if request is None or request.version < HttpVersion11:
+                # Not begun yet: it came in one go with the request.
+                self._look_timer = self._loop.call_later(_PATIENCE_SECONDS, self._look)
+            else:
+                self._look()
+        return True
+
+    def _look(self, after_seconds: float = _LOOK_SECONDS) -> None:
+        """Hang up on a caller who has left; else look again."""
+        wire, request = self._wire, self._current_request
+        if wire is None:
+            return
+        if request is not None and not request.writer.output_size:
+            if request.version >= HttpVersion11:
+                if not self._is_probed:
+                    self._is_probed = True
+                    wire.write(_PROBE)
+            elif self.leaving_cancels:
+                wire.abort()
+                return
+        if wire.get_extra_info("socket").getsockopt(SOL_SOCKET, SO_ERROR):
+            wire.abort()
+            return
+        again_seconds = min(2 * after_seconds, _PATIENCE_SECONDS)
+        self._look_timer = self._loop.call_later(after_seconds, self._look, again_seconds)
 
     def data_received(self, data: bytes) -> None:
         """Parse; bound heads, and what comes before its turn."""
@@ -181,6 +255,8 @@ class Door(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - aiohttp's text quotes the request line
     ) -> web.StreamResponse:
         """Answer a malformed request, or a fault of our own; aiohttp's own texts have the URL."""
+        if self._is_left_by(exc):
+            raise ConnectionError
         refusal = refusal_of(status, exc)
         if isinstance(refusal, InternalError):
             _log.error("unhandled", fault=type(exc).__name__, exc_info=exc)
@@ -193,6 +269,15 @@ class Door(web.RequestHandler):
         response = refuse(request, refusal, Facts(request_id(request.headers)))
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log a fault; that a refused caller left before its body had come is none."""
+        if not self._is_left_by(kw.get("exc_info")):
+            super().log_exception(*args, **kw)
+
+    def _is_left_by(self, fault: object) -> bool:
+        """Whether the caller has left, which is all that the fault says."""
+        return self.transport is None and isinstance(fault, ConnectionError)
 
     def _make_error_handler(
         self, err_info: _ErrInfo

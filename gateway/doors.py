@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import cast
 
 import aiohttp
 from aiohttp import web
@@ -16,16 +18,38 @@ from gateway.facts import Facts
 from gateway.headers import request_id
 from gateway.heads import check_head
 from gateway.reply import Reply
+from gateway.targets import origin_form
 from gateway.turnstile import Turnstile
 
 Answer = Callable[[web.BaseRequest], Awaitable[Reply]]
 
 
+_LOOK_AGAIN_SECONDS = 0.02
+
+
 def open_doors(
-    server: web.Server, turnstile: Turnstile, stall_seconds: float
+    server: web.Server, turnstile: Turnstile, stall_seconds: float, keepalive_seconds: float
 ) -> Callable[[], Door]:
     """Return what makes a `Door` for each connection to `server`."""
-    return lambda: Door(server, turnstile, stall_seconds)
+    return lambda: Door(server, turnstile, stall_seconds, keepalive_seconds)
+
+
+async def last_answers(server: web.Server, at_most_seconds: float) -> None:
+    """Wait until no caller waits for an answer any more; idle connections are left open."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(at_most_seconds):
+            # aiohttp does not tell when a connection becomes idle.
+            while any(cast("Door", door).is_busy for door in server.connections):  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+class Request(web.BaseRequest):
+    """One request; its target is a path and a query, whichever way the caller wrote it."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays after the answer."""
+        return not self._message.should_close and not door_of(self).is_ending
 
 
 def request_maker() -> Callable[..., web.BaseRequest]:
@@ -39,9 +63,10 @@ def request_maker() -> Callable[..., web.BaseRequest]:
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY
-        )
+        target = origin_form(message.path)
+        if target is not message.path:
+            message = message._replace(path=target)
+        return Request(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
 
     return make
 

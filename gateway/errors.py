@@ -5,13 +5,18 @@
     └── Refusal                       an answer of the gateway's own making
         ├── BadRequest                400 bad_request
         ├── Unauthorized              401 unauthorized
+        │   └── NotAdmin              401 unauthorized
+        ├── TooManyGuesses            429 rate_limited
         ├── ServiceBlocked            403 blocked
         ├── EndpointNotAllowed        403 endpoint_not_allowed
         ├── NotFound                  404 not_found
         ├── MethodNotAllowed          405 method_not_allowed
+        │   ├── NoTunnel              405 method_not_allowed
+        │   └── ReadOnly              405 method_not_allowed
         ├── TooSlow                   408 too_slow
         ├── TooLarge                  413 too_large (414 where it is the URL)
         ├── UnsupportedEncoding       415 unsupported_encoding
+        ├── UnsupportedMediaType      415 unsupported_media_type
         ├── InsufficientTokensError   429 floor
         │   ├── ServiceFloor          429 service_floor
         │   └── ExceedsCapacity       429 exceeds_capacity
@@ -86,8 +91,28 @@ class Unauthorized(_Client):
     """No service key, or an unknown one."""
 
     status, reason, type = 401, "unauthorized", "unauthorized"
-    message = "Unknown or missing service key"
+    message = (
+        "Unknown or missing service key: it is looked for in `key` of the query or form, in "
+        "`Authorization: Bearer` (or as a Basic password), and in `X-Api-Key`"
+    )
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="keepa-gateway"'}
+
+
+class NotAdmin(Unauthorized):
+    """What operators see, without ADMIN_TOKEN or with another one."""
+
+    message = (
+        "This path wants the gateway's ADMIN_TOKEN, as in `Authorization: Bearer <ADMIN_TOKEN>`; "
+        "a service key opens it to nobody"
+    )
+
+
+class TooManyGuesses(_Client):
+    """One wrong ADMIN_TOKEN of many at a time."""
+
+    status, reason, type, retryable = 429, "rate_limited", "rateLimited", True
+    default_retry_ms = 2_000
+    message = "Too many wrong tokens at a time; the gateway's ADMIN_TOKEN itself always works"
 
 
 class ServiceBlocked(_Client):
@@ -114,10 +139,13 @@ class BadRequest(_Client):
 
 
 class NotFound(_Client):
-    """A path that is not one plain word is not Keepa's."""
+    """A path that is not one plain word is not Keepa's; nor is one that only probes ask for."""
 
     status, reason, type = 404, "not_found", "not_found"
-    message = "No such endpoint: a call's path is one plain word, as in /product"
+    message = (
+        "No such path: a call's is one plain word, as in /product; probes ask /healthz (alive) or "
+        "/readyz (ready)"
+    )
 
 
 class MethodNotAllowed(_Client):
@@ -126,6 +154,22 @@ class MethodNotAllowed(_Client):
     status, reason, type = 405, "method_not_allowed", "method_not_allowed"
     message = "Keepa's endpoints take GET and POST"
     headers: ClassVar[dict[str, str]] = {"Allow": "GET, POST"}
+
+
+class NoTunnel(MethodNotAllowed):
+    """CONNECT: what passed through a tunnel could not be priced."""
+
+    message = (
+        "There is no tunnel here: give the client the gateway's own address as Keepa's, instead of "
+        "setting it as a proxy for https"
+    )
+
+
+class ReadOnly(MethodNotAllowed):
+    """One of the gateway's own paths, which are to be read."""
+
+    message = "This path of the gateway's own takes GET"
+    headers: ClassVar[dict[str, str]] = {"Allow": "GET, HEAD"}
 
 
 class TooSlow(_Client):
@@ -156,6 +200,13 @@ class UnsupportedEncoding(_Client):
     message = (
         "The request body's Content-Encoding must be gzip, deflate or identity, and match the body"
     )
+
+
+class UnsupportedMediaType(_Client):
+    """A body that its endpoint does not read: it would be priced without being read."""
+
+    status, reason, type = 415, "unsupported_media_type", "unsupported_media_type"
+    message = "This endpoint takes a form (asin=...&domain=1), neither JSON nor form-data"
 
 
 class InsufficientTokensError(Refusal):

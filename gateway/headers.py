@@ -1,5 +1,6 @@
 """Which headers pass, which are the gateway's own, and what it adds."""
 
+import base64
 import re
 import secrets
 from collections.abc import Iterable, Mapping
@@ -25,16 +26,13 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-# The gateway's own towards Keepa, or the caller's secrets, which never leave.
-_NOT_FORWARDED = HOP_BY_HOP | {
-    "accept-encoding",
-    "authorization",
-    "content-length",
-    "expect",
-    "host",
-    "x-api-key",
-    "x-service-name",
-}
+# All that Keepa, a third party, is told of a caller: cookies, identity tokens, addresses and traces
+# stay in the house. Host, Accept-Encoding and Content-Length are the gateway's own.
+_FORWARDED = frozenset(
+    {"accept", "accept-language", "content-encoding", "content-type", "user-agent"}
+)
+# How a call asks the simulator for a fault or a delay.
+_STEERING = "x-sim-"
 
 # Which process, and its how manieth.
 _new_ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, count(1))
@@ -54,11 +52,20 @@ _PREFER_FIELDS, _PREFER_CHARS = 4, 256
 _LONGEST_WAIT = 10**9
 
 
-def forward_request_headers(headers: MultiMapping[str]) -> CIMultiDict[str]:
-    """Return the caller's end-to-end headers, with the gateway's own Accept-Encoding."""
-    dropped = _dropped(headers, _NOT_FORWARDED)
+def forward_request_headers(
+    headers: MultiMapping[str], *, to_simulator: bool = False
+) -> CIMultiDict[str]:
+    """Return those of the caller's headers that Keepa gets, and the gateway's own Accept-Encoding.
+
+    Args:
+        headers: The caller's.
+        to_simulator: Whether the upstream may be a simulator: then what steers it passes too.
+    """
+    passed = _FORWARDED - _dropped(headers, frozenset())
     forwarded = CIMultiDict(
-        (name, value) for name, value in headers.items() if name.lower() not in dropped
+        (name, value)
+        for name, value in headers.items()
+        if (folded := name.lower()) in passed or (to_simulator and folded.startswith(_STEERING))
     )
     wanted = headers.get("Accept-Encoding")
     if wanted is not None:
@@ -106,13 +113,31 @@ def traceparent(headers: MultiMapping[str]) -> str:
 
 
 def credentials_of(headers: MultiMapping[str]) -> Iterable[str]:
-    """Yield the keys that the headers carry: `Authorization: Bearer` and `X-Api-Key`."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        yield token.strip()
-    key = headers.get("X-Api-Key")
+    """Yield the keys that the headers carry: a Bearer token, a Basic password, `X-Api-Key`.
+
+    What clients send to an HTTP proxy counts as well: HTTP_PROXY=http://name:key@gateway.
+    """
+    for name in ("Authorization", "Proxy-Authorization"):
+        scheme, _, token = headers.get(name, "").strip().partition(" ")
+        if scheme.lower() == "basic":
+            token = _read_password(token)
+        elif scheme.lower() != "bearer":
+            continue
+        if token := token.strip():
+            yield token
+    key = headers.get("X-Api-Key", "").strip()
     if key:
         yield key
+
+
+def _read_password(token: str) -> str:
+    """Return the password of a Basic token, or the user where there is none (RFC 7617)."""
+    try:
+        text = base64.b64decode(token).decode("utf-8", "surrogateescape")
+    except ValueError:
+        return ""
+    user, _, password = text.partition(":")
+    return password or user
 
 
 def own_headers(facts: Facts, reserved: int, balance: Balance) -> dict[str, str]:

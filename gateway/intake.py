@@ -9,7 +9,7 @@ from isal import isal_zlib
 
 from gateway.allowances import Allowance, Allowances
 from gateway.balance import Balance
-from gateway.bodies import MAX_BODY, Bodies
+from gateway.bodies import MAX_BODY, Bodies, reads_as_form
 from gateway.costs import CostTable, Price, limit_codes
 from gateway.credentials import add_key, swap_key, swap_key_in_turns
 from gateway.door import door_of
@@ -145,7 +145,7 @@ class Intake:
         body, plain = await self._read_body(request) if request.can_read_body else (b"", b"")
         query, given = swap_key(query, self._real_key)
         in_query = bool(given)
-        if plain and plain.lstrip()[:1] not in {b"{", b"["}:
+        if plain and reads_as_form(request.method, endpoint, plain):
             form, in_form = await swap_key_in_turns(plain, self._real_key.encode())
             if in_form:
                 given += in_form

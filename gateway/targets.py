@@ -5,19 +5,55 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from gateway.errors import BadRequest, MethodNotAllowed, NotFound, UriTooLong
+from gateway.errors import BadRequest, MethodNotAllowed, NotFound, NoTunnel, UriTooLong
 
 MAX_URL = 128 * 1024
+# What stands before the path in a request to an HTTP proxy (RFC 9112, 3.2.2).
+_AUTHORITY = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 _PATH = re.compile(r"/([A-Za-z0-9_-]{1,64})/?")
 # The gateway's own words, whether they are served yet or not: never taken for Keepa's.
-OWN_PATHS = frozenset({"healthz", "readyz", "metrics", "status", "dashboard", "usage", "quote"})
+OWN_PATHS = frozenset(
+    {
+        "calls", "dashboard", "healthz", "inflight", "metrics", "overrides", "quote", "readyz",
+        "status", "usage",
+    }
+)  # fmt: skip
+# What balancers, crawlers and people try. Taken for an endpoint that is not known yet, each would
+# hold tokens, and be sent to Keepa with the real key.
+_PROBES = frozenset(
+    {
+        "admin", "alive", "api", "docs", "graphql", "health", "health-check", "health_check",
+        "healthcheck", "heartbeat", "help", "home", "index", "info", "live", "liveness", "livez",
+        "login", "mcp", "openapi", "ping", "pong", "probe", "ready", "readiness", "server-status",
+        "sse", "startup", "startupz", "swagger", "up", "v1", "version",
+    }
+)  # fmt: skip
+_RESERVED = OWN_PATHS | _PROBES
+
+
+def origin_form(target: str) -> str:
+    """Return path and query of a target, without the host that a request to a proxy names.
+
+    Nor with the slash too many of a base URL that ends in one. A target that needs neither is
+    returned as the same object.
+    """
+    if target[:1] != "/":
+        authority = _AUTHORITY.match(target)
+        if authority is None:
+            return target
+        target = target[authority.end() :]
+        if target[:1] != "/":
+            target = f"/{target}"
+    return f"/{target.lstrip('/')}" if target.startswith("//") else target
 
 
 def split_target(request: web.BaseRequest) -> tuple[str, str, str]:
     """Return path, endpoint and query of the request's raw target."""
+    if request.method == "CONNECT":
+        raise NoTunnel
     path, query = _read_target(request)
     match = _PATH.fullmatch(path)
-    if not match or match[1].lower() in OWN_PATHS or "#" in query:
+    if not match or match[1].lower() in _RESERVED or "#" in query:
         raise NotFound
     _check(request, query)
     return path, match[1], query
@@ -30,7 +66,7 @@ def split_quoted(request: web.BaseRequest) -> tuple[str, str, str]:
     named = next((field for field in fields if field.lower().startswith("path=")), "")
     word = unquote(named[len("path=") :]).strip("/")
     match = _PATH.fullmatch(f"/{word}")
-    if not match or match[1].lower() in OWN_PATHS:
+    if not match or match[1].lower() in _RESERVED:
         raise NotFound("Name the endpoint in question, as in /quote?path=product&asin=...")
     _check(request, query)
     fields.remove(named)

@@ -37,12 +37,15 @@ class Turnstile:
         surplus: How many more are told that they may not; further ones are hung up on.
         inside: How many there are.
         head_bytes: What has come of requests whose head is not whole yet.
+        is_draining: Whether the gateway is to stop: each answer is the last on its connection, so
+            that callers who keep connections go elsewhere.
     """
 
     at_most: int
     surplus: int
     inside: int = 0
     head_bytes: int = 0
+    is_draining: bool = False
 
 
 def make_turnstile(descriptors: int, max_concurrency: int) -> Turnstile:

@@ -1,7 +1,6 @@
 """The gateway's own paths; every other one is a call for Keepa."""
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 
@@ -9,13 +8,14 @@ import orjson
 from aiohttp import web
 
 from gateway import __version__
+from gateway.admin import Admin
 from gateway.allowances import Allowances
 from gateway.answers import refuse
 from gateway.breaker import Breaker
 from gateway.dashboard import Dashboard
-from gateway.errors import LedgerUnavailable, Refusal, Unauthorized
+from gateway.errors import LedgerUnavailable, ReadOnly, Refusal
 from gateway.facts import Facts
-from gateway.headers import credentials_of, request_id
+from gateway.headers import request_id
 from gateway.ledger import Ledger, Line
 from gateway.metrics import Metrics
 from gateway.observer import Observer
@@ -23,6 +23,7 @@ from gateway.proxy import Proxy
 from gateway.quotes import Quotes
 from gateway.reply import Reply
 from gateway.status import Thresholds, describe_services, describe_tokens
+from gateway.turnstile import Turnstile
 from gateway.usage import UsagePage
 
 _JSON = "application/json"
@@ -31,14 +32,12 @@ _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(slots=True)
 class Standing:
-    """What `/readyz` and `/status` tell beside the ledger."""
+    """What `/status` tells beside the ledger."""
 
     thresholds: Thresholds
     services: Collection[str]
     """Those that have a policy of their own."""
     enforces: bool
-    admin_token: str
-    draining: bool = False
 
 
 class Site:
@@ -62,8 +61,9 @@ class Site:
         metrics: Metrics,
         dashboard: Dashboard,
         standing: Standing,
+        admin: Admin,
+        turnstile: Turnstile,
     ) -> None:
-        self.standing = standing
         self.line = line
         self.dashboard = dashboard
         self._proxy = proxy
@@ -74,7 +74,11 @@ class Site:
         self._observer = observer
         self._breaker = breaker
         self._metrics = metrics
+        self._standing = standing
+        self._admin = admin
+        self._turnstile = turnstile
         self._own = {
+            "/": self.lead_in,
             "/healthz": self.tell_health,
             "/readyz": self.tell_readiness,
             "/status": self.tell_status,
@@ -84,15 +88,25 @@ class Site:
             **dashboard.paths,
         }
         # Of these paths, their own handlers know what other methods mean.
-        self._any_method = frozenset({"/quote", *dashboard.paths})
+        self._any_method = frozenset({"/", "/quote", *dashboard.paths})
 
     def answer(self, request: web.BaseRequest) -> Awaitable[Reply]:
         """Answer one request."""
         path = request.raw_path.partition("?")[0]
         own = self._own.get(path)
-        if own is None or (request.method not in {"GET", "HEAD"} and path not in self._any_method):
+        if own is None:
             return self._proxy.handle(request)
+        if request.method not in {"GET", "HEAD"} and path not in self._any_method:
+            return _refuse_method(request)
         return own(request)
+
+    async def lead_in(self, request: web.BaseRequest) -> Reply:
+        """Lead a browser to the dashboard; to programs there is no such path."""
+        is_browser = "text/html" in request.headers.get("Accept", "")
+        if is_browser and request.method in {"GET", "HEAD"}:
+            # Relative, so that it holds behind whatever path a proxy has put the gateway.
+            return Reply(303, {"Location": "dashboard", "Cache-Control": "no-store"}, b"")
+        return await self._proxy.handle(request)
 
     async def tell_health(self, _: web.BaseRequest) -> Reply:
         """Alive, whatever else is down."""
@@ -101,7 +115,7 @@ class Site:
     async def tell_readiness(self, _: web.BaseRequest) -> Reply:
         """Ready when the store answers and a balance is known; else 503 naming what is missing."""
         missing = []
-        if self.standing.draining:
+        if self._turnstile.is_draining:
             missing.append("draining")
         try:
             await self._ledger.is_fresh()
@@ -116,11 +130,11 @@ class Site:
     async def tell_status(self, request: web.BaseRequest) -> Reply:
         """The account at a glance."""
         try:
-            self._check_admin(request)
+            await self._admin.check(request)
             look = await self._ledger.look()
         except Refusal as refusal:
             return refuse(request, refusal, Facts(request_id(request.headers)))
-        standing = self.standing
+        standing = self._standing
         return _answer(
             {
                 "tokens": describe_tokens(look, standing.thresholds),
@@ -135,7 +149,7 @@ class Site:
     async def tell_usage(self, request: web.BaseRequest) -> Reply:
         """Who used what in the last weeks."""
         try:
-            self._check_admin(request)
+            await self._admin.check(request)
             return await self._usage.answer(request)
         except Refusal as refusal:
             return refuse(request, refusal, Facts(request_id(request.headers)))
@@ -143,7 +157,7 @@ class Site:
     async def tell_metrics(self, request: web.BaseRequest) -> Reply:
         """What Prometheus scrapes; the ledger's gauges are read from the store now."""
         try:
-            self._check_admin(request)
+            await self._admin.check(request)
         except Refusal as refusal:
             return refuse(request, refusal, Facts(request_id(request.headers)))
         try:
@@ -156,13 +170,9 @@ class Site:
         page = await asyncio.to_thread(self._metrics.expose)
         return Reply(200, {"Content-Type": _METRICS}, page)
 
-    def _check_admin(self, request: web.BaseRequest) -> None:
-        token = self.standing.admin_token.encode()
-        if token and not any(
-            hmac.compare_digest(credential.encode("utf-8", "surrogateescape"), token)
-            for credential in credentials_of(request.headers)
-        ):
-            raise Unauthorized
+
+async def _refuse_method(request: web.BaseRequest) -> Reply:
+    return refuse(request, ReadOnly(), Facts(request_id(request.headers)))
 
 
 def _answer(body: dict[str, object], status: int = 200) -> Reply:

@@ -5,23 +5,30 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import ClassVar
 from urllib.parse import parse_qs
 
 import orjson
-import structlog
 from aiohttp import web
 
+from gateway.admin import Admin
 from gateway.answers import refuse
 from gateway.dashboard.assets import GUARDS, read_asset, serve_asset, serve_page
 from gateway.dashboard.sessions import Sessions
 from gateway.door import cancel_if_left, door_of
-from gateway.errors import MethodNotAllowed, Overloaded, Refusal, TooLarge, TooSlow, Unauthorized
+from gateway.errors import (
+    NotAdmin,
+    Overloaded,
+    ReadOnly,
+    Refusal,
+    TooLarge,
+    TooManyGuesses,
+    TooSlow,
+)
 from gateway.facts import Facts
 from gateway.feed import Feed
 from gateway.headers import request_id
 from gateway.reply import Reply
-
-_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _ASSETS = (
     "dashboard.css", "dashboard.js", "charts.js", "tables.js", "icon.png", "uplot.css", "uplot.js",
@@ -29,9 +36,6 @@ _ASSETS = (
 )  # fmt: skip
 _FORM_BYTES = 4096
 _FORM_SECONDS = 10.0
-# A wrong token is answered so late, to so many at a time: four guesses a second at most.
-_WRONG_SECONDS = 1.0
-_WRONG_AT_MOST = 4
 # A day, for whoever has no session that ends.
 _LONGEST_SECONDS = 24 * 3600.0
 _BEARER = {"WWW-Authenticate": 'Bearer realm="keepa-gateway"'}
@@ -48,18 +52,20 @@ _AGAIN_MS = 2000
 Answer = Callable[[web.BaseRequest], Awaitable[Reply]]
 
 
-class _OtherMethod(MethodNotAllowed):
-    """The page, its parts and its stream are read only."""
+class _FormOnly(ReadOnly):
+    """The way in or out: a form is posted there; who reads it is led to the page."""
 
-    message = "The dashboard's paths take GET; /dashboard/login and /dashboard/logout take POST"
+    message = "This path takes the dashboard's form, by POST"
+    headers: ClassVar[dict[str, str]] = {"Allow": "GET, HEAD, POST"}
 
 
 class Dashboard:
     """Serves the page, its stream, and the way in."""
 
-    def __init__(self, feed: Feed, admin_token: str) -> None:
+    def __init__(self, feed: Feed, admin: Admin, sessions: Sessions) -> None:
         self.feed = feed
-        self._sessions = Sessions(admin_token)
+        self._admin = admin
+        self._sessions = sessions
         self._page = read_asset("dashboard.html")
         self._login = read_asset("login.html")
         self._wrong = read_asset("wrong.html")
@@ -68,7 +74,6 @@ class Dashboard:
             "/dashboard/login": self._log_in,
             "/dashboard/logout": self._log_out,
         }
-        self._guessing = 0
 
     @property
     def paths(self) -> dict[str, Answer]:
@@ -84,7 +89,7 @@ class Dashboard:
                 # Of a form on another site's page nothing comes.
                 return await self._posts[path](request) if _is_ours(request) else _go_to_page()
             if request.method not in {"GET", "HEAD"}:
-                raise _OtherMethod
+                raise _FormOnly if path in self._posts else ReadOnly
             return await self._show(request, path)
         except Refusal as refusal:
             reply = refuse(request, refusal, Facts(request_id(request.headers)))
@@ -98,15 +103,34 @@ class Dashboard:
             return serve_asset(request, self._assets[path])
         if path != "/dashboard":
             return _go_to_page()
-        if self._sessions.end_of(request) is None:
-            return serve_page(request, self._login, 401, _BEARER)
-        return serve_page(request, self._page, 200, {})
+        try:
+            if await self._end_of(request) is not None:
+                return serve_page(request, self._page, 200, {})
+        except TooManyGuesses as refusal:
+            return serve_page(request, self._login, refusal.status, {"Retry-After": "2"})
+        except NotAdmin:
+            pass
+        return serve_page(request, self._login, 401, _BEARER)
+
+    async def _end_of(self, request: web.BaseRequest) -> float | None:
+        """Return until when the caller may look, seconds since 1970; None: not at all.
+
+        Raises:
+            NotAdmin, TooManyGuesses: It has a wrong token.
+        """
+        if not self._admin.is_needed:
+            return math.inf
+        # A browser that has a cookie may send a Basic password of its own to a proxy in front.
+        end = self._sessions.end_of(request)
+        if end is None and await self._admin.is_shown(request):
+            end = math.inf
+        return end
 
     async def _stream(self, request: web.BaseRequest) -> Reply:
         """Send the account's state, each second, until the reader leaves or the session ends."""
-        ends_at = self._sessions.end_of(request)
+        ends_at = await self._end_of(request)
         if ends_at is None:
-            raise Unauthorized
+            raise NotAdmin
         if request.method == "HEAD":
             # A page whose stream was refused asks whether it may look.
             return Reply(200, _STREAM, b"")
@@ -131,19 +155,14 @@ class Dashboard:
 
     async def _log_in(self, request: web.BaseRequest) -> Reply:
         """Give whoever knows the token a cookie, and lead it to the page."""
-        if not self._sessions.are_needed:
+        if not self._admin.is_needed:
             return _go_to_page()
-        token = await _read_token(request)
-        if self._guessing >= _WRONG_AT_MOST:
-            return serve_page(request, self._wrong, 429, {"Retry-After": "2"})
-        if not self._sessions.knows(token):
-            _log.warning("dashboard_login_failed", address=request.remote)
-            self._guessing += 1
-            try:
-                await asyncio.sleep(_WRONG_SECONDS)
-            finally:
-                self._guessing -= 1
-            return serve_page(request, self._wrong, 401, _BEARER)
+        if not self._admin.knows(await _read_token(request)):
+            refusal = await self._admin.refuse(request)
+            extra = dict(refusal.headers)
+            if refusal.retry_after_seconds is not None:
+                extra["Retry-After"] = str(refusal.retry_after_seconds)
+            return serve_page(request, self._wrong, refusal.status, extra)
         return _go_to_page(self._sessions.begin(is_secure=_is_secure(request)))
 
     async def _log_out(self, request: web.BaseRequest) -> Reply:
@@ -175,7 +194,7 @@ def _is_secure(request: web.BaseRequest) -> bool:
     return request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip() == "https"
 
 
-async def _read_token(request: web.BaseRequest) -> bytes:
+async def _read_token(request: web.BaseRequest) -> str:
     """Return what the login form's field holds.
 
     Raises:
@@ -191,7 +210,7 @@ async def _read_token(request: web.BaseRequest) -> bytes:
     except TimeoutError:
         raise TooSlow from None
     fields = parse_qs(body.decode("latin-1"), encoding="utf-8", errors="surrogateescape")
-    return fields.get("token", [""])[0].encode("utf-8", "surrogateescape")
+    return fields.get("token", [""])[0].strip()
 
 
 def _abort(request: web.BaseRequest) -> None:

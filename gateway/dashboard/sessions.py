@@ -1,15 +1,12 @@
-"""Who may see the dashboard: the bearer of ADMIN_TOKEN, or of a cookie that was given for it."""
+"""The cookie that whoever knows ADMIN_TOKEN gets, and sees the dashboard with."""
 
 import hashlib
 import hmac
-import math
 import secrets
 import time
 from http.cookies import CookieError, SimpleCookie
 
 from aiohttp import web
-
-from gateway.headers import credentials_of
 
 _COOKIE = "keepa_gateway_session"
 _SESSION_SECONDS = 12 * 3600
@@ -23,29 +20,15 @@ class Sessions:
     replicas take it, it tells nothing of the token, and with another token it is worth nothing.
 
     Args:
-        token: ADMIN_TOKEN; empty: everybody may see the dashboard.
+        token: ADMIN_TOKEN.
     """
 
     def __init__(self, token: str) -> None:
-        self._token = token.encode("utf-8", "surrogateescape")
-        self._key = hmac.digest(self._token, _PURPOSE, hashlib.sha256)
-
-    @property
-    def are_needed(self) -> bool:
-        """Whether anybody has to log in."""
-        return bool(self._token)
-
-    def knows(self, token: bytes) -> bool:
-        """Say, in a time that tells nothing, whether this is the token."""
-        return hmac.compare_digest(token, self._token)
+        secret = token.encode("utf-8", "surrogateescape")
+        self._key = hmac.digest(secret, _PURPOSE, hashlib.sha256)
 
     def end_of(self, request: web.BaseRequest) -> float | None:
-        """Return until when the caller may look, seconds since 1970; None: not at all."""
-        if not self._token:
-            return math.inf
-        for credential in credentials_of(request.headers):
-            if self.knows(credential.encode("utf-8", "surrogateescape")):
-                return math.inf
+        """Return until when the caller's cookie is good, seconds since 1970; None: not at all."""
         try:
             cookies = SimpleCookie(request.headers.get("Cookie", ""))
         except CookieError:

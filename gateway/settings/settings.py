@@ -186,6 +186,13 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         2, ge=0, le=300, description="after SIGTERM: not ready, still listening"
     )
+    keepalive_seconds: float = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="idle connections of callers live so long; set it above what a balancer in "
+        "front keeps its own",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
     )

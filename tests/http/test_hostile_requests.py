@@ -124,9 +124,10 @@ TOO_LARGE_HEADS = {
 }
 
 NOT_KEEPAS = {
-    "absolute form": (get(target=b"http://x/product?asin=B1&key=mine"), 404),
-    "absolute form of https": (get(target=b"https://api.keepa.com/product?key=mine"), 404),
-    "authority form": (get(target=b"api.keepa.com:443", method=b"CONNECT"), 404),
+    "absolute form of another protocol": (get(target=b"ftp://x/product?asin=B1&key=mine"), 404),
+    "absolute form of two words": (get(target=b"http://x/a/product?asin=B1&key=mine"), 404),
+    "absolute form without a path": (get(target=b"http://api.keepa.com?key=mine"), 404),
+    "authority form": (get(target=b"api.keepa.com:443", method=b"CONNECT"), 405),
     "tunnel to a path": (get(target=b"/product", method=b"CONNECT"), None),
     "trace": (get(method=b"TRACE"), 405),
     "options": (get(target=b"*", method=b"OPTIONS"), 404),
@@ -134,7 +135,7 @@ NOT_KEEPAS = {
     "dot segments after": (get(target=b"/product/..?key=mine"), 404),
     "encoded dot segments": (get(target=b"/%2e%2e/product?key=mine"), 404),
     "encoded slash": (get(target=b"/..%2fproduct?key=mine"), 404),
-    "two slashes": (get(target=b"//product?key=mine"), 404),
+    "two slashes": (get(target=b"/product//?key=mine"), 404),
     "another's slashes": (get(target=b"//evil.example/product?key=mine"), 404),
     "backslash": (get(target=b"/\\evil.example?key=mine"), 404),
     "user in the path": (get(target=b"/@evil.example?key=mine"), 404),

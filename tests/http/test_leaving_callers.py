@@ -1,12 +1,10 @@
 """Callers who hang up: nothing is spent for them before dispatch, nothing is lost after it."""
 
 import asyncio
-import contextlib
 import socket
 import struct
 
 import pytest
-from support.scripted_keepa import answer, fields
 from support.wire import Caller, write_request
 
 THREE = "/product?domain=1&asin=B000000001,B000000002,B000000003&key=x"
@@ -151,15 +149,77 @@ async def test_pipelined_calls_of_who_left_are_not_begun(serve, simulator, leave
     assert simulator.state()["calls"]["product"] == 1
 
 
-async def test_callers_half_close_still_gets_its_answer(serve, keepa):
-    """A caller that ends its sending side is answered all the same, or its call is settled."""
-    gateway = await serve(keepa)
-    keepa.reply = answer(fields())
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_half_closing_caller_gets_its_answer(serve, simulator, version):
+    """A caller that ends its sending side (`nc -N`) is answered, soon or late, and then closed."""
+    gateway = await serve(simulator, max_concurrency=1)
+    async with Caller(gateway.url) as first, Caller(gateway.url) as second:
+        for caller in (first, second):
+            await caller.send(write_request(THREE, ["X-Sim-Latency-Ms: 300"], version=version))
+            caller.writer.write_eof()
+        for caller in (first, second):
+            got = await caller.receive()
+            assert (got.status, got.whole, got.get("Connection")) == (200, True, "close")
+            assert await caller.has_ended()
+    assert (await gateway.at_rest())["remaining"] == 94
+
+
+async def test_half_closing_caller_may_wait_for_tokens(serve, simulate):
+    """Waiting for tokens does not end because the caller has nothing more to say."""
+    simulator = await simulate(tokens=11, first_lump_in_ms=1500)
+    gateway = await serve(simulator)
+    await gateway.until_ready()
     async with Caller(gateway.url) as caller:
-        await caller.send(write_request("/product?asin=B1"))
+        await caller.send(write_request(THREE, ["Prefer: wait=10"]))
         caller.writer.write_eof()
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            assert (await caller.receive()).status == 200
-    await gateway.until(lambda tokens: tokens["remaining"] is not None)
-    tokens = await gateway.at_rest()
-    assert tokens["remaining"] == 100 - len(keepa.requests)
+        got = await caller.receive()
+        assert (got.status, got.whole) == (200, True)
+        # The interim answer that tells a caller who waits from one who left.
+        assert got.infos == [100]
+
+
+async def test_pipelined_calls_of_a_half_closing_caller(serve, simulator):
+    """All that was sent before the half-close is answered, in order, whatever it is."""
+    gateway = await serve(simulator)
+    slow = write_request(THREE, ["X-Sim-Latency-Ms: 200"])
+    async with Caller(gateway.url) as caller:
+        await caller.send(slow + write_request("/healthz") + write_request("/nothing/here"))
+        caller.writer.write_eof()
+        assert [(await caller.receive()).status for _ in range(3)] == [200, 200, 404]
+        assert await caller.has_ended()
+
+
+@pytest.mark.parametrize("raw", [b"", b"GET /healthz HTTP/1.1\r\nHost", b"garbage\r\n\r\n"])
+async def test_half_closing_caller_who_asked_for_nothing(serve, simulator, raw):
+    """Who ends its side without a request is hung up on, after an answer where one is due."""
+    gateway = await serve(simulator)
+    async with Caller(gateway.url) as caller:
+        await caller.send(raw)
+        caller.writer.write_eof()
+        if raw.endswith(b"\r\n\r\n"):
+            assert (await caller.receive()).status == 400
+        async with asyncio.timeout(5):
+            assert await caller.has_ended()
+
+
+BODY_TO_COME = b"POST /%s HTTP/1.1\r\nHost: g\r\nContent-Length: 900000\r\n\r\ntoken="
+
+
+@pytest.mark.parametrize(
+    "path", [b"query?key=a", b"dashboard/login", b"product/x", b"quote?path=query"]
+)
+async def test_cut_bodies_are_no_faults(serve, simulator, leave, log, caplog, path):
+    """A caller who leaves within a body, alone or behind other calls, is no fault of ours."""
+    gateway = await serve(simulator, admin_token="let-me-in")
+    for number in range(40):
+        async with Caller(gateway.url) as caller:
+            before = write_request("/healthz") * (number % 4)
+            await caller.send(before + BODY_TO_COME % path)
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+            await leave(caller)
+    assert (await gateway.ask("/healthz")).status == 200
+    assert [event for event in log if event["log_level"] == "error"] == []
+    assert caplog.records == []
+    assert (await gateway.ask("/healthz")).status == 200
+    assert "query" not in simulator.state()["calls"]

@@ -79,17 +79,18 @@ async def test_store_is_named(serve, simulator, redis_server, account):
     assert (await gateway.ask("/status")).json()["store"] == "redis"
 
 
-@pytest.mark.parametrize("path", ["/status", "/metrics"])
+@pytest.mark.parametrize("path", ["/status", "/metrics", "/usage"])
 async def test_admin_token_guards_status_and_metrics(serve, simulator, path):
-    """With ADMIN_TOKEN, `/status` and `/metrics` want it as a bearer token."""
+    """With ADMIN_TOKEN, `/status` and its like want it as a bearer token, and name it."""
     gateway = await serve(simulator, admin_token="let-me-in", service_keys="pricing:s3cret")
-    for headers in (
+    wrong = (
         [], ["Authorization: Bearer wrong"], ["Authorization: Bearer let-me-in2"],
         ["Authorization: Basic let-me-in"], ["Authorization: Bearer s3cret"],
         ["Authorization: Bearer \xff"], ["Authorization: Bearer"],
-    ):  # fmt: skip
-        got = await gateway.ask(path, *headers)
-        read_refusal(got, 401, "unauthorized")
+    )  # fmt: skip
+    for got in await asyncio.gather(*(gateway.ask(path, *headers) for headers in wrong)):
+        told = read_refusal(got, 401, "unauthorized")
+        assert "ADMIN_TOKEN" in told["error"]["message"]
         assert got.get("WWW-Authenticate").startswith("Bearer")
     assert (await gateway.ask(f"{path}?key=let-me-in")).status == 401
     assert (await gateway.ask(path, "Authorization: Bearer let-me-in")).status == 200

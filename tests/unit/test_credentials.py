@@ -31,6 +31,14 @@ REAL = "REAL%2Bkey"
         ("key=a%2Bb+c%26", f"key={REAL}", ["a+b c&"]),
         ("key=a=b", f"key={REAL}", ["a=b"]),
         ("key=%ff", f"key={REAL}", ["\ufffd"]),
+        ("key=x%0A&a=1", f"key={REAL}&a=1", ["x"]),
+        ("a=1&key=%20x%0d%0a", f"a=1&key={REAL}", ["x"]),
+        ("apikey=x&a=1", f"key={REAL}&a=1", ["x"]),
+        ("a=1&api_key=x", f"a=1&key={REAL}", ["x"]),
+        ("a=1&apiKey=x&api-key=y&b=2", f"a=1&key={REAL}&key={REAL}&b=2", ["x", "y"]),
+        ("key=x&apiKey=y", f"key={REAL}&key={REAL}", ["x", "y"]),
+        ("key=x&apikey=y&k%65y=z", f"key={REAL}&key={REAL}&key={REAL}", ["x", "y", "z"]),
+        ("apikeys=1&myapikey=2&b=apikey=4", "apikeys=1&myapikey=2&b=apikey=4", []),
         ("monkey=1&keys=2&key2=3&Key=4&KEY=5", "monkey=1&keys=2&key2=3&Key=4&KEY=5", []),
         ("a=key=x&b=%26key=y", "a=key=x&b=%26key=y", []),
         ("a[key]=1&key[]=2&key.x=3", "a[key]=1&key[]=2&key.x=3", []),
@@ -56,7 +64,8 @@ def test_no_key_survives_and_nothing_else_changes(parts):
     assert len(before) == len(after)
     swapped = 0
     for old, new in zip(before, after, strict=True):
-        if unquote_plus(old.partition("=")[0]) == "key":
+        name = old.partition("=")[0]
+        if unquote_plus(name) == "key" or name in {"apikey", "apiKey", "api_key", "api-key"}:
             assert new == f"key={REAL}"
             swapped += 1
         else:
