@@ -82,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     simulate.add_argument("--fault-rate", type=float, default=0.0, help="share of failing calls")
     simulate.add_argument("--seed", type=int, default=defaults.seed, help="of the random faults")
+    simulate.add_argument(
+        "--decoys", action="store_true", help="fields in products that are named like token fields"
+    )
+    simulate.add_argument(
+        "--lenient", action="store_true", help="serve calls without a domain, and ASINs of any form"
+    )
     return parser
 
 
@@ -196,6 +202,8 @@ def _simulate(options: argparse.Namespace) -> int:
         latency_seconds=options.latency,
         fault_rate=options.fault_rate,
         seed=options.seed,
+        decoys=options.decoys,
+        lenient=options.lenient,
     )
     asyncio.run(_run_simulator(config, options.host, options.port))
     return 0

@@ -17,6 +17,7 @@ class Facts:
         preference_applied: What of its `Prefer` was honoured (RFC 7240).
         waited_seconds: Time spent waiting for tokens or for a request slot.
         traceparent: The trace that its caller counts it to (W3C Trace Context); empty: none.
+        doubt: What of it could not be read, so that its worst is required; empty: nothing.
     """
 
     request_id: str
@@ -30,3 +31,4 @@ class Facts:
     preference_applied: str = ""
     waited_seconds: float = 0.0
     traceparent: str = ""
+    doubt: str = ""

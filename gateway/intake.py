@@ -38,6 +38,7 @@ _READING = frozenset(
         "query",
         "search",
         "seller",
+        "sellerquery",
         "topseller",
     }
 )
@@ -171,6 +172,7 @@ class Intake:
         facts.endpoint = price.endpoint
         facts.required_tokens = price.tokens
         facts.items = price.items
+        facts.doubt = price.doubt
         return Call(
             request.method,
             # Of a form, the key is in the body: no question mark that the caller did not write.

@@ -87,6 +87,9 @@ class Metrics:
         self._inconsistent = self._counter(
             "ledger_inconsistent", "Times that the ledger found its data inconsistent", ("what",)
         )
+        self._unknown = self._counter(
+            "unknown_endpoint", "Calls of endpoints that the cost table lacks"
+        )
         self._error = self._histogram(
             "estimate_error_tokens", "Reserved less consumed", ("endpoint",), _TOKENS
         )
@@ -196,6 +199,10 @@ class Metrics:
         """Count a call that the gateway answered itself."""
         self._request(service, endpoint, "refused").inc()
         self._refusal(service, endpoint, reason, "enforced").inc()
+
+    def unknown_endpoint(self) -> None:
+        """Count a call whose price is a guess."""
+        self._unknown.inc()
 
     def let_through(self, service: str, endpoint: str, reason: str) -> None:
         """Count a call that would have been refused if refusals were enforced."""

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.answers import refuse, tell_balance
 from gateway.carriage import Carriage
+from gateway.costs import UNKNOWN
 from gateway.dispatch import Dispatcher, Limits
 from gateway.door import cancel_if_left
 from gateway.envelope import Envelope
@@ -76,6 +77,8 @@ class Proxy:
         cancel_if_left(request)
         try:
             call = await self._intake.read(request, facts)
+            if call.price.endpoint == UNKNOWN:
+                self._reports.unknown_endpoint(facts, call.target)
             if call.is_ledgers and await self._is_known():
                 self._reports.answered(facts, began_at)
                 return tell_balance(request, self._ledger.latest, facts)

@@ -17,6 +17,10 @@ from gateway.metrics import Metrics
 from gateway.wording import deficit_of
 
 _log: Any = structlog.get_logger(__name__)
+# So many names of endpoints that are not known are logged, and so much of each: whoever calls
+# chooses them.
+_NAMES_AT_MOST = 50
+_NAME_CHARS = 40
 # As many of the latest refusals as a dashboard shows.
 _LATEST_AT_MOST = 50
 
@@ -42,6 +46,7 @@ class Reports:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._log = CallLog()
+        self._unknown_names: set[str] = set()
         self._uncounted: Counter[tuple[str, str, str]] = Counter()
         self._latest: deque[Refused] = deque(maxlen=_LATEST_AT_MOST)
 
@@ -97,6 +102,22 @@ class Reports:
         if refusal.is_policy:
             self._uncounted[facts.service, facts.endpoint, refusal.reason] += 1
         self._tell_own(facts, began_at, "refused", refusal.reason, refusal.status)
+
+    def unknown_endpoint(self, facts: Facts, target: str) -> None:
+        """Count a call of an endpoint that the cost table lacks, and log the first of each name."""
+        self._metrics.unknown_endpoint()
+        name = target.partition("?")[0].strip("/").lower()[:_NAME_CHARS]
+        if name in self._unknown_names or len(self._unknown_names) >= _NAMES_AT_MOST:
+            return
+        self._unknown_names.add(name)
+        _log.warning(
+            "unknown_endpoint",
+            name=name,
+            service=facts.service,
+            required=facts.required_tokens,
+            request_id=facts.request_id,
+            hint="its price is a guess: name it in ENDPOINT_COSTS, or upgrade",
+        )
 
     def let_through(self, facts: Facts, refusal: Refusal) -> None:
         """Tell of a call that would have been refused if refusals were enforced."""

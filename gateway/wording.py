@@ -15,6 +15,16 @@ from gateway.errors import (
 from gateway.facts import Facts
 
 _TOO_MANY_REQUESTS = 429
+# Reasons that the call's price has to do with.
+_OF_THE_PRICE = {
+    "floor",
+    "service_floor",
+    "exceeds_capacity",
+    "service_quota",
+    "max_cost",
+    "max_offers",
+    "code_limit",
+}
 # Fewer items make such a call cheap enough.
 _BY_ITEMS = (InsufficientTokensError, ServiceQuota, MaxCost)
 
@@ -22,7 +32,14 @@ _BY_ITEMS = (InsufficientTokensError, ServiceQuota, MaxCost)
 def describe(refusal: Refusal, call: Facts) -> str:
     """Return the sentence; it never contains a key, a URL or an upstream exception's text."""
     return "; ".join(
-        filter(None, (_describe_reason(refusal, call), _describe_outlook(refusal, call)))
+        filter(
+            None,
+            (
+                _describe_reason(refusal, call),
+                call.doubt if refusal.reason in _OF_THE_PRICE else "",
+                _describe_outlook(refusal, call),
+            ),
+        )
     )
 
 

@@ -28,6 +28,8 @@ class Price(NamedTuple):
         codes: how many of the items are codes, each of which may match many products.
         code_limit: how many products of each code are priced, 1 to 10 000; None where there are no
             codes, or no `code-limit`.
+        unread: what of the call could not be read, so that it is priced at its worst: names of
+            parameters, or `call` for all of it.
     """
 
     endpoint: str
@@ -39,6 +41,7 @@ class Price(NamedTuple):
     offers: int | None = None
     codes: int = 0
     code_limit: int | None = None
+    unread: tuple[str, ...] = ()
 
     @classmethod
     def flat(cls, endpoint: str, tokens: int) -> Price:
@@ -51,14 +54,29 @@ class Price(NamedTuple):
         return cls(endpoint, fixed + items * per_item, items, per_item, fixed)
 
     @classmethod
-    def of_shares(cls, endpoint: str, items: int | None, shares: tuple[Share, ...]) -> Price:
+    def of_shares(
+        cls,
+        endpoint: str,
+        items: int | None,
+        shares: tuple[Share, ...],
+        unread: tuple[str, ...] = (),
+    ) -> Price:
         """Price a call by its shares, which each of its items costs; of None, the call itself."""
         tokens = 0
         for _, each, number in shares:
             tokens += each * number
         if items is None:
-            return cls(endpoint, tokens, None, 0, tokens, shares)
-        return cls(endpoint, items * tokens, items, tokens, 0, shares)
+            return cls(endpoint, tokens, None, 0, tokens, shares, unread=unread)
+        return cls(endpoint, items * tokens, items, tokens, 0, shares, unread=unread)
+
+    @property
+    def doubt(self) -> str:
+        """What could not be read, and what that comes to, in words; empty: all of it was read."""
+        if not self.unread:
+            return ""
+        if self.shares is TOO_LARGE:
+            return "the call is too large to be read: its worst is counted"
+        return f"{' and '.join(self.unread)} could not be read: the worst is counted"
 
     @property
     def is_unlimited(self) -> bool:
@@ -74,6 +92,8 @@ class Price(NamedTuple):
             return [Part(TOO_LARGE[0][0], self.tokens)]
         count = self.items or 0
         items = spell_items(self.endpoint, count, self.codes, self.code_limit)
+        if "code-limit" in self.unread:
+            items += ", for it cannot be read"
         if self.shares:
             times = count * (self.code_limit or 1) if self.per_item else 1
             return spell(self.shares, items, times)

@@ -89,7 +89,8 @@ class Settings(BaseSettings):
         Field(
             default_factory=dict,
             description='JSON, overrides the base cost of endpoints, as in `{"deal": 5}`; '
-            "per item where calls have items",
+            "per item where calls have items; `unknown` is that of all which are not known "
+            "here (50)",
         )
     )
     balance_max_age_seconds: float = Field(

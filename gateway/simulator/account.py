@@ -6,13 +6,16 @@ import random
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from gateway.simulator.answers import Data, describe, describe_error
+from gateway.simulator.answers import Data, Manner, describe, describe_error
 from gateway.simulator.bucket import Bucket
-from gateway.simulator.call import RejectedCallError, read_call
-from gateway.simulator.charges import ENDPOINTS, price
+from gateway.simulator.call import Call, RejectedCallError, read_call
+from gateway.simulator.charge import Charge
+from gateway.simulator.charges import ENDPOINTS, domain_of, price
+from gateway.simulator.checks import check
 from gateway.simulator.config import SimulatorConfig
 from gateway.simulator.fields import TokenFields
 from gateway.simulator.pictures import Pictures
+from gateway.simulator.shelf import Shelf
 from gateway.simulator.steering import NO_FAULT, Fault
 
 
@@ -32,36 +35,8 @@ class Reply(NamedTuple):
     key_known: bool = True
 
 
-class Found(NamedTuple):
-    """What a call asks for and what that costs, before anyone asks whether it may.
-
-    Attributes:
-        key: the API key it came with.
-        reply: what it is answered with, if it may; its `consumed` is what it costs.
-        picture: which picture it asks for; None: none.
-    """
-
-    key: str | None
-    reply: Reply
-    picture: str | None = None
-
-
-def find_answer(endpoint: str, query: str, body: bytes, padding: int) -> Found:
-    """Read a call, price it and find its answer, or the error that Keepa finds in it."""
-    call = read_call(endpoint, query, body)
-    key = call.params.get("key")
-    try:
-        charge = price(call)
-    except RejectedCallError as rejection:
-        error = describe_error("invalidParameter", rejection.message, rejection.details)
-        return Found(key, Reply(rejection.status, error))
-    if endpoint == "graphimage":
-        return Found(key, Reply(200, None, charge.tokens), charge.items[0])
-    return Found(key, Reply(200, describe(call, charge, padding), charge.tokens))
-
-
-find_again = functools.lru_cache(maxsize=256)(find_answer)
-"""`find_answer` for calls that come again and again, as in a benchmark: all of it is repeatable."""
+read_again = functools.lru_cache(maxsize=256)(read_call)
+"""`read_call` for calls that come again and again, as in a benchmark."""
 
 LONGEST_KEPT_QUERY = 512
 FAULTS = tuple(Fault)
@@ -104,7 +79,7 @@ class Account:
         self.reset()
 
     def reset(self, tokens: int | None = None, first_lump_in_ms: int | None = None) -> None:
-        """Begin anew: balance, phase, counts, pictures, chance; calls in flight stay counted."""
+        """Begin anew: balance, phase, counts, copies, chance; calls in flight stay counted."""
         config = self.config
         self.bucket = Bucket(
             config.tokens if tokens is None else tokens,
@@ -117,6 +92,7 @@ class Account:
         )
         self._chance.seed(config.seed)
         self._pictures = Pictures()
+        self._shelf = Shelf(self.now_ms)
         self._calls: collections.Counter[str] = collections.Counter()
         self._faults: collections.Counter[str] = collections.Counter()
         self._refused = 0
@@ -158,24 +134,35 @@ class Account:
             body: as received.
             padding: bytes of product data to add.
         """
-        is_repeatable = not body and not padding and len(query) <= LONGEST_KEPT_QUERY
-        find = find_again if is_repeatable else find_answer
-        found = find(endpoint, query, body, padding)
-        if self.config.api_key not in {None, found.key}:
+        read = read_again if not body and len(query) <= LONGEST_KEPT_QUERY else read_call
+        call = read(endpoint, query, body)
+        if self.config.api_key not in {None, call.params.get("key")}:
             return WRONG_KEY
-        return self._charge(found)
+        try:
+            call = call if self.config.lenient else check(call)
+            charge = price(call, self._shelf)
+        except RejectedCallError as rejection:
+            error = describe_error("invalidParameter", rejection.message, rejection.details)
+            return Reply(rejection.status, error)
+        return self._charge(call, charge, padding)
 
-    def _charge(self, found: Found) -> Reply:
-        now_ms = self.now_ms()
-        reply = found.reply
-        if found.picture is not None and self._pictures.is_kept(found.picture, now_ms):
-            reply = reply._replace(consumed=0)
-        if not self.bucket.charge(reply.consumed, now_ms):
+    def _charge(self, call: Call, charge: Charge, padding: int) -> Reply:
+        now_ms, tokens = self.now_ms(), charge.tokens
+        picture = charge.items[0] if call.endpoint == "graphimage" else None
+        if picture is not None and self._pictures.is_kept(picture, now_ms):
+            tokens = 0
+        if not self.bucket.charge(tokens, now_ms):
             self._refused += 1
             return NOT_ENOUGH
-        if found.picture is not None:
-            self._pictures.keep(found.picture, now_ms)
-        return reply
+        if picture is not None:
+            self._pictures.keep(picture, now_ms)
+            return Reply(200, None, tokens)
+        domain = domain_of(call)
+        for product in charge.products:
+            self._shelf.put(domain, product.asin, product.copy)
+        config = self.config
+        manner = Manner(self._shelf.began, padding, config.decoys, config.odd)
+        return Reply(200, describe(call, charge, manner), tokens)
 
     def read_fields(self, reply: Reply, received_ms: int) -> TokenFields:
         """Read the token fields as they are now, for an answer about to be sent."""

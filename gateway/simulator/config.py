@@ -13,6 +13,16 @@ ones); `alternate`: each answer the other way than the one before.
 
 FIELD_ORDERS: tuple[FieldOrder, ...] = get_args(FieldOrder)
 
+Oddity = Literal["reordered", "null", "double", "unasked", "unknown_member"]
+"""What may be wrong with an answer's products.
+
+`reordered`: another order than was asked for; `null`: an element that is none; `double`: the first
+of them twice; `unasked`: one more, whose ASIN nobody asked for; `unknown_member`: beside the
+products a member that Keepa has not.
+"""
+
+ODDITIES: tuple[Oddity, ...] = get_args(Oddity)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SimulatorConfig:
@@ -28,6 +38,10 @@ class SimulatorConfig:
         latency_seconds: how long each call takes, between its charge and its answer.
         fault_rate: the share (0 to 1) of calls that suffer a fault nobody asked for.
         seed: of the random choice of those faults.
+        decoys: whether answers have fields inside that are named like token fields; see `decoys`.
+        lenient: whether a call is served without a domain, and with ASINs that are none, as short
+            ones that a test is easier to read with.
+        odd: what is wrong with each list of products; None: nothing.
     """
 
     api_key: str | None = None
@@ -39,6 +53,9 @@ class SimulatorConfig:
     latency_seconds: float = 0.0
     fault_rate: float = 0.0
     seed: int = 0
+    decoys: bool = False
+    lenient: bool = False
+    odd: Oddity | None = None
 
     def __post_init__(self) -> None:
         if self.refill_rate < 0:
@@ -51,5 +68,7 @@ class SimulatorConfig:
             raise ValueError(f"field_order must be one of {FIELD_ORDERS}, got {self.field_order!r}")
         if not math.isfinite(self.latency_seconds) or self.latency_seconds < 0:
             raise ValueError(f"latency_seconds must not be negative, got {self.latency_seconds}")
+        if self.odd is not None and self.odd not in ODDITIES:
+            raise ValueError(f"odd must be one of {ODDITIES}, got {self.odd!r}")
         if not 0 <= self.fault_rate <= 1:
             raise ValueError(f"fault_rate must be from 0 to 1, got {self.fault_rate}")

@@ -29,6 +29,9 @@ KINDS: dict[str, tuple[type, ...]] = {
     "latency_seconds": (int, float),
     "fault_rate": (int, float),
     "seed": (int,),
+    "decoys": (bool,),
+    "lenient": (bool,),
+    "odd": (str, type(None)),
 }
 """The fields of `SimulatorConfig` and what JSON may give for them."""
 
@@ -93,7 +96,8 @@ async def read_numbers_and_texts(
     for name, value in values.items():
         if name not in kinds:
             raise refuse(f"there is no {name}; there are {', '.join(kinds)}")
-        if isinstance(value, bool) or not isinstance(value, kinds[name]):
+        is_flag = kinds[name] == (bool,)
+        if isinstance(value, bool) is not is_flag or not isinstance(value, kinds[name]):
             raise refuse(f"{name} cannot be {value!r}")
     return values
 

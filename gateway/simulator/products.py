@@ -1,7 +1,7 @@
 """Products as Keepa describes them, in pieces.
 
-Every product carries what has fooled readers of token fields: a nested object and strings with the
-same names, quotes and backslashes at the end of a string, brackets in a title, other scripts.
+All that depends on an ASIN's copy (times, a counter) is written for each answer; the rest, which
+depends on what was asked for, is kept. Fields that begin with `sim` are the simulator's own.
 """
 
 import functools
@@ -10,25 +10,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.simulator import catalogue
+from gateway.simulator import catalogue, decoys
+from gateway.simulator.fetching import Fetched
+from gateway.simulator.goods import BRANDS, COLOURS, GOODS, Good
 from gateway.simulator.pieces import Part, Piece
+from gateway.simulator.prices import Histories, invent_histories, sum_up
 
-VARIANTS = 16
+VARIANTS = 96
 """So many different products there are; an ASIN has the one its hash chooses."""
-CSV_KINDS = 36
-HISTORY_POINTS = 24
-KEEPA_MINUTE = 7_000_000
-"""A time in Keepa's minutes (since 2011), in 2024."""
-
-DECOYS = {
-    "tokensLeft": 999999,
-    "parameters": {"tokensLeft": 999999, "tokensConsumed": 999999, "refillRate": 0, "refillIn": 0},
-    "error": {"type": "decoy", "message": '{"tokensConsumed":999999}', "details": "\\"},
-}
-"""Fields inside a product that are not the answer's, whatever their names."""
-
-NUMBERS_BYTES = 64 * 1024
-PADDING_DECOY = orjson.dumps(["}]\\", '","tokensLeft":1,"', DECOYS])
 
 
 class ProductOptions(NamedTuple):
@@ -39,114 +28,108 @@ class ProductOptions(NamedTuple):
     rating: bool = False
     buybox: bool = False
     offers: int = 0
+    decoys: bool = False
 
 
 def describe_product(
-    asin: str, domain: int, options: ProductOptions, padding: int = 0
+    product: Fetched, domain: int, options: ProductOptions, began: int, padding: int = 0
 ) -> list[Part]:
-    """Write one product object, with a history of about `padding` bytes more than usual."""
-    head = b'{"asin":%s,"domainId":%d' % (orjson.dumps(asin), domain)
-    rest = _write_rest(catalogue.draw("variant", asin, VARIANTS), options)
-    return [head + b',"padding":', *pad(padding), rest] if padding else [head, rest]
+    """Write one product object, with a history of about `padding` bytes more than usual.
+
+    Args:
+        product: as it was fetched.
+        domain: of the call.
+        options: of the call.
+        began: when the histories of all products end, in Keepa minutes.
+        padding: in bytes.
+    """
+    copy, kind = product.copy, catalogue.find_product_type(product.asin)
+    variant = catalogue.draw("variant", product.asin, VARIANTS)
+    options = options._replace(offers=product.offers)
+    head = b'{"asin":%s,"domainId":%d,"productType":%d,"title":%s' % (
+        orjson.dumps(product.asin),
+        domain,
+        kind,
+        _write_title(variant, options.decoys) if kind in {0, 5} else b"null",
+    )
+    times = b',"lastUpdate":%d,"lastRatingUpdate":%d,"simAnswers":%d,"offersSuccessful":%s' % (
+        copy.updated,
+        copy.rating_updated,
+        copy.served,
+        b"true" if product.has_offers else b"false",
+    )
+    if product.has_offers:
+        times += b',"lastStockUpdate":%d' % copy.stock_updated
+    parts: list[Part] = [head + times]
+    if options.stats and kind == 0:
+        newest = copy.offers_updated or copy.updated
+        stats = b',"stats":{"lastOffersUpdate":%d,"lastBuyBoxUpdate":%d' % (newest, newest)
+        parts += [stats, _write_stats(variant, began)]
+    if padding:
+        parts += [b',"padding":', *decoys.pad(padding)]
+    return [*parts, _write_rest(variant, options, began) if kind == 0 else NOTHING_MORE]
 
 
-def pad(size: int) -> list[Part]:
-    """Write a JSON array of about `size` bytes, nearly all numbers, as price histories are."""
-    numbers = _make_numbers()
-    chunk = len(numbers.plain) + len(_make_decoy().plain)
-    rest = numbers.plain[: min(size % chunk, len(numbers.plain))]
-    return [
-        b"[0",
-        *[numbers, _make_decoy()] * (size // chunk),
-        rest[: max(0, rest.rfind(b","))],
-        b"]",
-    ]
+NOTHING_MORE = Piece(b',"csv":null}')
+"""Of what is not accessible, or is no product, Keepa tells hardly more than that."""
+
+
+def describe_variant(variant: int) -> tuple[Good, str, str]:
+    """Return a variant's kind, brand and whole title."""
+    good = GOODS[variant % len(GOODS)]
+    brand = BRANDS[variant % len(BRANDS)]
+    return good, brand, f"{brand} {good.what}, {COLOURS[variant // len(GOODS)]}"
+
+
+def title_of(asin: str) -> str:
+    """Return a product's title."""
+    return describe_variant(catalogue.draw("variant", asin, VARIANTS))[2]
+
+
+@functools.cache
+def _write_title(variant: int, has_decoys: bool) -> bytes:
+    _, _, title = describe_variant(variant)
+    return orjson.dumps(decoys.disguise(title) if has_decoys else title)
+
+
+@functools.lru_cache(maxsize=VARIANTS)
+def _histories(variant: int, began: int) -> Histories:
+    return invent_histories(GOODS[variant % len(GOODS)], random.Random(variant), began)  # noqa: S311 - the same on every run
+
+
+@functools.lru_cache(maxsize=VARIANTS)
+def _write_stats(variant: int, began: int) -> Piece:
+    """Write what stands in `stats` behind its times, which ends it."""
+    return Piece(b"," + orjson.dumps(sum_up(_histories(variant, began)))[1:])
 
 
 @functools.lru_cache(maxsize=1024)
-def _write_rest(variant: int, options: ProductOptions) -> Piece:
-    """Write all of a product that does not depend on its ASIN."""
-    offers = options.offers
-    chance = random.Random(variant)  # noqa: S311 - made-up prices, the same on every run
+def _write_rest(variant: int, options: ProductOptions, began: int) -> Piece:
+    """Write all of a product that depends neither on its ASIN nor on its copy."""
+    good, brand, _ = describe_variant(variant)
+    histories = _histories(variant, began)
+    root, root_id = good.root
     rest: dict[str, Any] = {
-        "productType": 0,
-        "title": f'Fön №{variant} "tokensLeft":1,"refillIn":2}}]}} \\"tokensLeft\\":1 · 漢字 🦁 \\',
-        "brand": "Löwe & Söhne </script>",
-        "rootCategory": 1 + variant,
-        "imagesCSV": "51Lw4DnK1zL.jpg,41Qd5rG7GQL.jpg",
-        "lastUpdate": KEEPA_MINUTE + variant,
-        "lastRatingUpdate": KEEPA_MINUTE + variant,
-        "features": ["[", "{", "}", '"', "\\", "tokensConsumed", '"tokensLeft":1'],
-        "eanList": [f"{4_000_000_000_000 + variant}"],
-        "packageWeight": chance.randrange(50, 5_000),
+        "brand": brand,
+        "manufacturer": brand,
+        "productGroup": good.group,
+        "rootCategory": root_id,
+        "categoryTree": [{"catId": root_id, "name": root}],
+        "imagesCSV": f"{variant:02d}Lw4DnK1zL.jpg,{variant:02d}Qd5rG7GQL.jpg",
+        "lastPriceChange": histories.last_change,
+        "trackingSince": histories.first_change,
+        "features": [f"{brand} quality", good.what],
+        "eanList": [f"{4_006_381_000_000 + variant}"],
+        "packageWeight": 200 + 37 * variant,
         "isAdultProduct": False,
-        **DECOYS,
-        "csv": _invent_csv(chance, with_rating=options.rating) if options.history else None,
+        "salesRankReference": root_id,
     }
-    if options.stats:
-        rest["stats"] = _invent_stats(chance)
-    if options.buybox or offers:
-        rest["buyBoxSellerIdHistory"] = [str(KEEPA_MINUTE), "ATVPDKIKX0DER"]
-    if offers:
-        rest["offers"] = [_invent_offer(chance, place) for place in range(offers)]
-        rest["liveOffersOrder"] = list(range(offers))
-        rest["offersSuccessful"] = True
+    if options.decoys:
+        decoys.hide_in(rest)
+    rest["csv"] = histories.as_csv(with_rating=options.rating) if options.history else None
+    if options.buybox or options.offers:
+        rest["buyBoxSellerIdHistory"] = [str(histories.last_change), "ATVPDKIKX0DER"]
+    if options.offers:
+        rest["offers"] = [histories.offer(place) for place in range(options.offers)]
+        rest["liveOffersOrder"] = list(range(options.offers))
     return Piece(b"," + orjson.dumps(rest)[1:])
-
-
-def _invent_history(chance: random.Random, values: int) -> list[int]:
-    """Invent Keepa's flat list: a time in minutes, then `values` integers; -1 for out of stock."""
-    history: list[int] = []
-    for point in range(HISTORY_POINTS):
-        history.append(KEEPA_MINUTE + point * 1440 + chance.randrange(1440))
-        history += [-1 if chance.random() < 0.1 else chance.randrange(100, 99_999)] * values  # noqa: PLR2004
-    return history
-
-
-def _invent_csv(chance: random.Random, *, with_rating: bool) -> list[list[int] | None]:
-    csv: list[list[int] | None] = [None] * CSV_KINDS
-    for kind in (0, 1, 3):  # Amazon, new, sales rank
-        csv[kind] = _invent_history(chance, 1)
-    csv[18] = _invent_history(chance, 2)  # buy box, with its shipping
-    if with_rating:
-        csv[16] = [KEEPA_MINUTE, 10 + chance.randrange(40)]
-        csv[17] = [KEEPA_MINUTE, chance.randrange(10_000)]
-    return csv
-
-
-def _invent_stats(chance: random.Random) -> dict[str, Any]:
-    current = [chance.randrange(-1, 9_999) for _ in range(CSV_KINDS)]
-    return {
-        "current": current,
-        "avg": current,
-        "avg30": current,
-        "min": [None if value < 0 else [KEEPA_MINUTE, value] for value in current],
-        "totalOfferCount": chance.randrange(50),
-    }
-
-
-def _invent_offer(chance: random.Random, place: int) -> dict[str, Any]:
-    return {
-        "offerId": place,
-        "sellerId": f"A{chance.randrange(10**12):013d}",
-        "condition": 1,
-        "isPrime": chance.random() < 0.5,  # noqa: PLR2004
-        "isFBA": chance.random() < 0.5,  # noqa: PLR2004
-        "lastSeen": KEEPA_MINUTE,
-        "offerCSV": [KEEPA_MINUTE, chance.randrange(100, 99_999), 0],
-    }
-
-
-@functools.cache
-def _make_numbers() -> Piece:
-    """Make 64 KiB of `,time,price` pairs: random, so that they deflate no better than real ones."""
-    chance = random.Random(0)  # noqa: S311 - made-up prices, the same on every run
-    numbers = bytearray()
-    while len(numbers) < NUMBERS_BYTES:
-        numbers += b",%d,%d" % (KEEPA_MINUTE + len(numbers), chance.randrange(100, 99_999))
-    return Piece(bytes(numbers))
-
-
-@functools.cache
-def _make_decoy() -> Piece:
-    return Piece(b"," + PADDING_DECOY)

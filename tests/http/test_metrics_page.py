@@ -25,7 +25,7 @@ FAMILIES = {
     "balance_age_seconds": "gauge", "balance_max_age_seconds": "gauge",
     "breaker_open": "gauge", "endpoint_breaker_open": "gauge", "upstream_seconds": "histogram",
     "added_seconds": "histogram", "store_seconds": "histogram", "store_up": "gauge",
-    "job_restarts": "counter", "build_info": "gauge",
+    "job_restarts": "counter", "build_info": "gauge", "unknown_endpoint": "counter",
 }  # fmt: skip
 
 

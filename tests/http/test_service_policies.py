@@ -104,7 +104,7 @@ async def test_quota_counts_what_was_consumed(serve, simulator):
     got = await call
     assert (got.status, got.get("X-Keepa-Gateway-Reserved")) == (200, "24")
     await gateway.at_rest()
-    assert (await service(gateway))["hour"]["used"] == 6
+    assert (await service(gateway))["hour"]["used"] == 5
     assert (await gateway.ask(MANY_OFFERS, BATCH)).status == 200
 
 

@@ -30,7 +30,8 @@ PRODUCT = "/product?key=k&domain=1&asin=B000000001"
 
 @pytest.fixture
 async def simulator():
-    async with await start_simulator() as running:
+    # Calls as short as they may be; what Keepa checks is tested below.
+    async with await start_simulator(SimulatorConfig(lenient=True)) as running:
         yield running
 
 
@@ -198,6 +199,59 @@ async def test_wrong_key(session, key):
     assert right["tokensLeft"] == 100
 
 
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        ("/product?key=k&domain=1&asin=NOTANASIN", "asin"),
+        ("/product?key=k&asin=B000000001", "domain"),
+        ("/bestsellers?key=k&category=1", "domain"),
+        ("/product?key=k&domain=x&asin=B000000001", "domain"),
+    ],
+)
+async def test_what_keepa_checks(session, target, named):
+    """An ASIN that is none, and no domain, are a 400 in Keepa's shape that costs nothing."""
+    async with await start_simulator() as running:
+        status, _, body = await fetch(session, running, target)
+
+    answer = orjson.loads(body)
+    assert status == 400
+    assert set(answer) == {*FIELDS, "error"}
+    assert answer["error"].keys() == {"type", "message", "details"}
+    assert answer["error"]["details"] == named
+    assert (answer["tokensLeft"], answer["tokensConsumed"], answer["refillRate"]) == (100, 0, 20)
+
+
+async def test_two_answers_differ(simulator, session):
+    """A later answer is told from an earlier one by each product's counter."""
+    answers = [await fetch_json(session, simulator, PRODUCT) for _ in range(2)]
+
+    assert [answer["products"][0]["simAnswers"] for answer in answers] == [1, 2]
+
+
+async def test_a_refused_call_fetches_nothing(session):
+    """What Keepa refuses changes none of its copies."""
+    now = [1_000.0]
+    async with await start_simulator(SimulatorConfig(tokens=0), clock=lambda: now[0]) as running:
+        assert (await fetch(session, running, PRODUCT))[0] == 429
+        now[0] += 60
+        answer = await fetch_json(session, running, PRODUCT)
+
+    assert answer["products"][0]["simAnswers"] == 1
+
+
+async def test_odd_answers_on_request(simulator, session):
+    """What is wrong with lists of products is a configuration, changed while it runs."""
+    status, config = await control(session, simulator, "/sim/config", {"odd": "double"})
+    odd = await fetch_json(session, simulator, PRODUCT)
+    await control(session, simulator, "/sim/config", {"odd": None, "decoys": True})
+    disguised = await fetch_json(session, simulator, PRODUCT)
+
+    assert (status, config["odd"]) == (200, "double")
+    assert len(odd["products"]) == 2
+    assert len(disguised["products"]) == 1
+    assert disguised["products"][0]["tokensLeft"] == 999_999
+
+
 async def test_rejected_call(simulator, session):
     """A malformed call costs nothing and says so beside an error of strings."""
     status, _, body = await fetch(session, simulator, "/product?key=k&asin=B1&offers=101")
@@ -211,7 +265,7 @@ async def test_rejected_call(simulator, session):
 async def test_overdraft_and_refusal(session):
     """A dear call runs on one token; then only free calls do, the rest are a 429 as Keepa's."""
     async with await start_simulator(SimulatorConfig(tokens=1)) as running:
-        dear = await fetch_json(session, running, "/bestsellers?key=k&category=1")
+        dear = await fetch_json(session, running, "/bestsellers?key=k&domain=1&category=1")
         status, _, body = await fetch(session, running, PRODUCT)
         token = await fetch_json(session, running, "/token?key=k")
         state = running.state()
@@ -584,6 +638,8 @@ async def test_reset(simulator, session):
         ("/sim/config", {"fault_rate": "1"}),
         ("/sim/config", {"latency": 1}),
         ("/sim/config", {"refill_rate": True}),
+        ("/sim/config", {"decoys": 1}),
+        ("/sim/config", {"odd": "sideways"}),
         ("/sim/config", []),
         ("/sim/spend", {"tokens": -1}),
         ("/sim/spend", {"tokens": 1.5}),

@@ -7,7 +7,7 @@ from support.waiting import until
 
 BATCH = "X-Service-Name: batch"
 SHOP = "X-Service-Name: shop"
-# Reserved 24; such a product has no offers, and 6 are charged.
+# Reserved 24; such a product has no offers, and 5 are charged.
 MANY_OFFERS = "/product?domain=1&offers=40&asin=B0MIN00001"
 
 

@@ -25,14 +25,15 @@ def tokens(endpoint, query="", body=b""):
     [
         ("product", CEILING),
         ("query", 141),
-        ("search", 85),
-        ("seller", 5000),
+        ("sellerquery", 141),
+        ("search", 50),
+        ("seller", 1000),
         ("category", 1),
         ("lightningdeal", 500),
-        ("tracking", 1000),
+        ("tracking", 3000),
         ("deal", 5),
         ("token", 0),
-        ("nonsense", 1),
+        ("nonsense", 50),
     ],
 )
 @pytest.mark.parametrize(
@@ -50,7 +51,9 @@ def test_what_is_too_much_to_read_is_the_worst(endpoint, worst, query, body):
     assert tokens(endpoint, query, body) == worst
 
 
-ENDPOINTS = "product query search seller category lightningdeal tracking deal token nonsense"
+ENDPOINTS = (
+    "product query sellerquery search seller category lightningdeal tracking deal token nonsense"
+)
 NAMES = (
     "asin code offers stock buybox rating update historical-variations code-limit selection "
     "perPage stats type page seller storefront tracking category %61sin OFFERS %ff"
@@ -108,10 +111,26 @@ MIB = 1024 * 1024
         b"[" + b"[]," * 5 * MIB + b"1]",
         b"[" + b"[]," * (MIB // 3 - 3) + b"1]",
         b"{" + b'"":1,' * 16_000 + b'"":1}',
-        b"[" + (b"1" * 4000 + b",") * 260 + b"1]",
+        b"{" + b",".join(b'"%d":1' % n for n in range(75_000)) + b"}",
+        b'[{"a":[]},' * 40_000 + b"1]",
+        b"[" + (b"1" * 4000 + b",") * 780 + b"1]",
+        b'["' + b"\\u4f60" * (MIB // 2 - 10) + b'"]',
+        b"[" + b" " * (3 * MIB - 10) + b"]",
         b"&".join([b"tracking=" + b"%5B" * 1360] * 255),
     ],
-    ids=["fields", "escapes", "arrays", "1 MiB", "members", "digits", "many"],
+    ids=[
+        "fields",
+        "escapes",
+        "arrays",
+        "1 MiB",
+        "members",
+        "names",
+        "nested",
+        "digits",
+        "signs",
+        "blanks",
+        "many",
+    ],
 )
 @pytest.mark.parametrize("endpoint", ["product", "query", "tracking"])
 def test_no_body_stops_the_event_loop(endpoint, body):

@@ -62,6 +62,8 @@ def test_selections(selection, expected):
         ("selection={}&selection=" + quote('{"perPage":1000}'), b"", 20),
         ("selection={}", b'{"perPage":1000}', 20),
         ("perPage=1000", b"", 20),
+        ("perPage=", b"", 11),
+        ("perPage=x", b"", 110),
         ("selection={}&stats", b"", 42),
         ("", b"stats=1&selection={}", 42),
         ("", b'{"perPage":\xff}', 110),
@@ -70,7 +72,8 @@ def test_selections(selection, expected):
         ("", b"neither form nor JSON", 110),
         ("selection={}", b"domain=1", 11),
         ("", b'{"title":"salt & pepper","perPage":200}', 12),
-        ("", b'{"a":"' + b"x" * 2_000_000 + b'"}', 141),
+        ("", b'{"a":"' + b"x" * 2_000_000 + b'"}', 110),
+        ("", b'{"a":"' + b"x" * 4_000_000 + b'"}', 141),
     ],
 )
 def test_where_a_selection_stands(query, body, expected):
@@ -94,13 +97,18 @@ def test_where_a_selection_stands(query, body, expected):
         ("type=add&tracking=[{},{}]", b"[{},{},{}]", 5),
         ("type=add&tracking={}&tracking={}", b"", 2),
         ("type=add", b'[{"asin":"B1","asin":"B2"}]', 1),
-        ("type=add", b"[" + b"{}," * 1000 + b"{}]", 1000),
-        ("type=add&tracking=abc", b"", 1000),
-        ("type=add", b"[{},{}", 1000),
-        ("type=add", b"[" * 100_000, 1000),
-        ("type=add", b"[{},{}]" + b" " * 2_000_000, 1000),
+        ("type=add", b"[" + b"{}," * 2998 + b"{}]", 2999),
+        ("type=add", b"[" + b"{}," * 3000 + b"{}]", 3000),
+        ("type=add", b"[NaN,{},{}]", 3),
+        ("type=add", '[{"metaData":"\u4f60"}]'.encode("utf-16"), 1),
+        ("type=add&tracking=abc", b"", 3000),
+        ("type=add&tracking=7", b"", 3000),
+        ("type=add", b"[{},{}", 3000),
+        ("type=add", b"[" * 100_000, 3000),
+        ("type=add", b"[{},{}]" + b" " * 2_000_000, 2),
+        ("type=add", b"[{},{}]" + b" " * 4_000_000, 3000),
     ],
 )
 def test_tracking_doubts(query, body, expected):
-    """Trackings add up to Keepa's thousand, which is also what an unreadable text may hold."""
+    """Trackings add up to what Keepa takes, which is also what an unreadable text may hold."""
     assert tokens("tracking", query, body) == expected

@@ -26,6 +26,8 @@ def parts(endpoint, query="", body=b"", overrides=None):
         ("", [("1 x 1 product", 1)]),
         ("asin=B1,B2,B3&offers=20", [("6 x 2 offer pages x 3 products", 36)]),
         ("asin=B1&offers=100&buybox=1", [("6 x 10 offer pages x 1 product", 60)]),
+        ("asin=B1&offers=", [("6 x 2 offer pages x 1 product", 12)]),
+        ("asin=B1&offers=x", [("6 x 10 offer pages x 1 product, for offers cannot be read", 60)]),
         (
             "asin=B1,B2&offers=20&stock=1",
             [("6 x 2 offer pages x 2 products", 24), ("stock: 2 x 2 products", 4)],
@@ -47,6 +49,10 @@ def parts(endpoint, query="", body=b"", overrides=None):
             ],
         ),
         ("code=C1,C2", [("1 x 2 codes, at least (no code-limit)", 2)]),
+        (
+            "code=C1&code-limit=",
+            [("1 x 1 code x code-limit 10000, for it cannot be read", 10_000)],
+        ),
         ("code=C1&asin=B1&code-limit=5", [("1 x 2 products and codes x code-limit 5", 10)]),
         ("code=C1&asin=B1", [("1 x 2 products and codes, at least (no code-limit)", 2)]),
     ],
@@ -80,13 +86,29 @@ TWO_TRACKINGS = "tracking=" + quote(json.dumps([{"asin": "B1"}, {"asin": "B2"}])
                 ("page of 10000 products, for it cannot be read: 1 per 100", 100),
             ],
         ),
-        ("search", "type=product", [("10 x 4 pages", 40)]),
+        ("search", "type=product&page=3", [("product search", 10)]),
         (
             "search",
-            "type=product&page=0&rating=1&update=0",
-            [("10 x 1 page", 10), ("rating", 5), ("update: 1 x 10 products", 10)],
+            "type=product&rating=1&update=0",
+            [
+                ("product search", 10),
+                ("rating: 1 x up to 20 products", 20),
+                ("update: 1 x up to 20 products", 20),
+            ],
         ),
-        ("search", "update=0", [("10 x 4 pages", 40), ("update: 1 x 40 products", 40)]),
+        (
+            "sellerquery",
+            "selection=" + quote('{"perPage":1000}'),
+            [("seller finder", 10), ("page of up to 1000 sellers: 1 per 100", 10)],
+        ),
+        (
+            "sellerquery",
+            "selection=abc",
+            [
+                ("seller finder", 10),
+                ("page of 10000 sellers, for it cannot be read: 1 per 100", 100),
+            ],
+        ),
         ("search", "type=category", [("category search", 1)]),
         ("category", "category=1,2,3", [("3 categories in one call", 1)]),
         ("category", "category=1", [("1 category in one call", 1)]),
@@ -100,21 +122,21 @@ TWO_TRACKINGS = "tracking=" + quote(json.dumps([{"asin": "B1"}, {"asin": "B2"}])
         (
             "seller",
             "seller=A1,A2&storefront=1&update=48",
-            [("1 x 2 sellers", 2), ("updated storefront: 49 x 2 sellers", 98)],
+            [("1 x 2 sellers", 2), ("storefront: 9 x 2 sellers", 18)],
         ),
         ("lightningdeal", "asin=B1", [("1 x 1 lightning deal", 1)]),
         ("lightningdeal", "asin=B1,B2", [("1 x 2 lightning deals", 2)]),
         ("lightningdeal", "", [("all lightning deals", 500)]),
         ("tracking", "type=add&" + TWO_TRACKINGS, [("1 x 2 trackings", 2)]),
         ("tracking", "type=add", [("1 x 1 tracking", 1)]),
-        ("tracking", "tracking=x", [("1 x 1000 trackings, for they cannot be read", 1000)]),
+        ("tracking", "tracking=x", [("1 x 3000 trackings, for they cannot be read", 3000)]),
         ("tracking", "type=list", [("tracking: free", 0)]),
         ("token", "", [("token: free", 0)]),
         ("deals", "", [("deal", 5)]),
         ("bestsellers", "", [("bestsellers", 50)]),
         ("topseller", "", [("topseller", 50)]),
         ("graphimage", "", [("graphimage", 1)]),
-        ("nonsense", "", [("unknown endpoint", 1)]),
+        ("nonsense", "", [("unknown endpoint", 50)]),
     ],
 )
 def test_other_endpoints(endpoint, query, expected):
@@ -139,7 +161,7 @@ def test_other_endpoints(endpoint, query, expected):
             "",
             [("product finder", 20), ("page of up to 100 products: 1 per 100", 1)],
         ),
-        ({"search": 12}, "search", "type=product", [("12 x 4 pages", 48)]),
+        ({"search": 12}, "search", "type=product", [("product search", 12)]),
         ({"search": 12}, "search", "type=category", [("category search", 12)]),
         ({"category": 3}, "category", "category=1,2", [("2 categories in one call", 3)]),
         ({"category": 0}, "category", "category=1,2", [("2 categories in one call", 0)]),
@@ -168,16 +190,53 @@ def test_overrides(overrides, endpoint, query, expected):
     [
         ("product", 65_000_000),
         ("query", 141),
-        ("search", 85),
-        ("seller", 5000),
+        ("search", 50),
+        ("seller", 1000),
         ("category", 1),
         ("lightningdeal", 500),
-        ("tracking", 1000),
+        ("tracking", 3000),
     ],
 )
 def test_a_call_too_large_to_read_says_so(endpoint, worst):
     """A call too large to read has one part, which says why it is so dear."""
     assert parts(endpoint, "a&" * 300) == [("too large to read: the endpoint's worst", worst)]
+
+
+LARGE = "the call is too large to be read: its worst is counted"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "query", "body", "expected"),
+    [
+        ("query", "selection=%7B%7D", b"", ""),
+        ("query", "selection=abc", b"", "selection could not be read: the worst is counted"),
+        ("query", "", b"[1", "selection could not be read: the worst is counted"),
+        ("sellerquery", "selection=7", b"", "selection could not be read: the worst is counted"),
+        ("tracking", "tracking=[{}]", b"", ""),
+        ("tracking", "tracking=[{}", b"", "tracking could not be read: the worst is counted"),
+        ("product", "asin=B1&offers=20", b"", ""),
+        ("product", "asin=B1&offers=", b"", ""),
+        ("product", "asin=B1&offers=x", b"", "offers could not be read: the worst is counted"),
+        (
+            "product",
+            "code=1&code-limit=",
+            b"",
+            "code-limit could not be read: the worst is counted",
+        ),
+        (
+            "product",
+            "code=1&code-limit=x&offers=x",
+            b"",
+            "offers and code-limit could not be read: the worst is counted",
+        ),
+        ("product", "a&" * 300, b"", LARGE),
+        ("query", "", bytes(4_000_000), LARGE),
+        ("deal", "", bytes(4_000_000), ""),
+    ],
+)
+def test_doubts(endpoint, query, body, expected):
+    """A price says what of the call could not be read, where that makes it as dear as it is."""
+    assert CostTable({}).price(endpoint, query, body).doubt == expected
 
 
 @pytest.mark.parametrize(

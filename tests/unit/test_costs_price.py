@@ -19,7 +19,7 @@ from gateway.costs import CostTable, Price
         ("tracking", "type=add&tracking=[{},{}]", ("tracking", 2, 2, 1, 0)),
         ("tracking", "type=list", ("tracking", 0, None, 0, 0)),
         ("query", "", ("query", 11, None, 0, 11)),
-        ("search", "type=product", ("search", 40, None, 0, 40)),
+        ("search", "type=product", ("search", 10, None, 0, 10)),
         ("deal", "", ("deal", 5, None, 0, 5)),
     ],
 )

@@ -7,23 +7,29 @@ import zlib
 import orjson
 import pytest
 
-from gateway.simulator.answers import describe, describe_error, draw_picture
+from gateway.simulator.answers import Manner, describe, describe_error, draw_picture
 from gateway.simulator.call import read_call
 from gateway.simulator.charges import price
-from gateway.simulator.config import SimulatorConfig
+from gateway.simulator.config import ODDITIES, SimulatorConfig
+from gateway.simulator.decoys import pad
 from gateway.simulator.delivery import JSON, Message, accepts_gzip, cut, gather
 from gateway.simulator.fields import NAMES, TokenFields, compose
 from gateway.simulator.pieces import Piece, write_gzip, write_plain
-from gateway.simulator.products import pad
+from gateway.simulator.shelf import Shelf
 from gateway.simulator.steering import Fault, read_steering
 
 FIELDS = TokenFields(1_795_347_000_000, -7, 18_815, 20, 0.0, 1, 3)
 
 
-def answer(target: str, order="first", padding=0):
+NOW_MS = 1_795_347_000_000
+
+
+def answer(target: str, order="first", padding=0, **manner):
     endpoint, _, query = target.partition("?")
     call = read_call(endpoint, query)
-    return compose(describe(call, price(call), padding), FIELDS, order)
+    shelf = Shelf(lambda: NOW_MS)
+    told = Manner(shelf.began, padding, **manner)
+    return compose(describe(call, price(call, shelf), told), FIELDS, order)
 
 
 def join(parts) -> bytes:
@@ -38,6 +44,7 @@ def join(parts) -> bytes:
         ("product?asin=B000000001&offers=20&stats=1&rating=1", ("products",)),
         ("product?code=1500150015001", ("products",)),
         ("query?selection={}", ("asinList", "totalResults")),
+        ("sellerquery?selection={}", ("sellerIdList", "totalResults")),
         ("deal?selection={}", ("deals",)),
         ("search?type=product&term=MAX", ("products",)),
         ("search?type=product&term=MIN", ("products",)),
@@ -50,6 +57,7 @@ def join(parts) -> bytes:
         ("seller?seller=A1&storefront=1", ("sellers",)),
         ("lightningdeal?asin=B1", ("lightningDeals",)),
         ("tracking?type=list", ("trackings",)),
+        ("tracking?type=listNames", ("trackingListNames",)),
     ],
 )
 def test_shape(target, keys):
@@ -86,14 +94,129 @@ def test_sorted_fields_stand_around_the_data():
 
 
 def test_decoys():
-    """A product carries objects and strings that are named like token fields, and are not."""
-    text = join(answer("product?asin=B1").parts)
+    """A product may carry objects and strings that are named like token fields, and are not."""
+    text = join(answer("product?asin=B1", decoys=True).parts)
     product = orjson.loads(text)["products"][0]
 
     assert b'"tokensLeft": 999999' in text or b'"tokensLeft":999999' in text
     assert rb"\"tokensLeft\":1" in text
     assert product["tokensLeft"] == product["parameters"]["tokensLeft"] == 999_999
     assert all(isinstance(value, int) for value in product["csv"][0])
+
+
+TELLING = (
+    "product?asin=B1&stats=1&offers=20", "deal?selection={}", "seller?seller=A1",
+    "category?category=5", "lightningdeal?asin=B1", "search?type=product&term=MAX",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TELLING)
+@pytest.mark.parametrize("has_decoys", [False, True])
+def test_decoys_are_a_choice(target, has_decoys):
+    """No answer has a name of a token field below the root, unless decoys are asked for."""
+    plain = join(answer(target, decoys=has_decoys).parts)
+
+    assert (plain.count(b"tokensLeft") > 1) is has_decoys
+    assert (plain.count(b"refillRate") > 1) is has_decoys
+
+
+PLAIN = ",".join(f"B{n:09d}" for n in range(100))
+
+
+def list_products(options="", asins=PLAIN, **manner):
+    return orjson.loads(join(answer(f"product?asin={asins}{options}", **manner).parts))["products"]
+
+
+def test_products_are_plausible():
+    """Titles, prices, ratings and sales ranks are such as real products have."""
+    products = list_products("&stats=30&rating=1&offers=20")
+
+    assert len({product["title"] for product in products}) > 40
+    for product in products:
+        assert 15 < len(product["title"]) < 80
+        assert product["title"].startswith(product["brand"])
+        current = product["stats"]["current"]
+        assert all(600 < price < 15_000 for price in product["csv"][1][1::2])
+        assert 50 < current[3] < 100_000
+        assert 30 <= current[16] <= 50
+        assert current[17] >= 40
+        assert product["stats"]["min"][1][1] <= current[1] <= product["stats"]["max"][1][1]
+        assert current[4] > current[1]
+        assert current[0] == -1 or abs(current[0] - current[1]) <= 150
+        assert product["categoryTree"][0]["catId"] == product["rootCategory"]
+        for offer in product.get("offers", ()):
+            assert 400 < offer["offerCSV"][1] < 20_000
+
+
+def test_times_of_a_product_agree():
+    """A history goes forward, and ends before the product was last looked at."""
+    began = NOW_MS // 60_000 - 21_564_000
+    for product in list_products("&update=-1"):
+        minutes = product["csv"][1][::2]
+        assert minutes == sorted(set(minutes))
+        assert product["lastPriceChange"] == minutes[-1] <= product["lastUpdate"] <= began
+        assert began - 5 * 60 <= product["lastUpdate"]
+
+
+def test_history_and_stats_only_where_asked_for():
+    """`history=0` leaves null, `stats` and `offers` add theirs, with the times of them."""
+    [bare], [full], [failed] = (
+        list_products(options, asins)
+        for options, asins in (
+            ("&history=0", "B000000001"),
+            ("&stats=1&offers=20", "B0MAX00001"),
+            ("&stats=1&offers=20", "B0FAIL0001"),
+        )
+    )
+
+    assert bare["csv"] is None
+    assert "stats" not in bare
+    assert "offers" not in bare
+    assert bare["offersSuccessful"] is False
+    assert full["offersSuccessful"] is True
+    assert len(full["offers"]) == 20
+    assert full["stats"]["lastOffersUpdate"] == full["lastUpdate"]
+    assert full["lastStockUpdate"] < full["lastUpdate"]
+    assert failed["offersSuccessful"] is False
+    assert "offers" not in failed
+
+
+@pytest.mark.parametrize(
+    ("asin", "kind"), [("B000000001", 0), ("B0SHUT0001", 3), ("B0GONE0001", 4), ("B0PARE0001", 5)]
+)
+def test_product_types(asin, kind):
+    """What is not accessible, or no product, has a type that says so, and nothing to tell."""
+    [product] = list_products("&stats=1", asin)
+
+    assert product["productType"] == kind
+    assert (product["csv"] is None) is (kind != 0)
+    assert (product["title"] is None) is (kind in {3, 4})
+
+
+def test_odd_answers():
+    """Products may come in another order, twice, with what nobody asked for or that is none."""
+    asked = ["B000000001", "B000000002", "B000000003"]
+    found = {
+        odd: orjson.loads(join(answer(f"product?asin={','.join(asked)}", odd=odd).parts))
+        for odd in (None, *ODDITIES)
+    }
+    asins = {
+        odd: [product and product["asin"] for product in told["products"]]
+        for odd, told in found.items()
+    }
+
+    assert asins == {
+        None: asked,
+        "reordered": asked[::-1],
+        "null": [*asked, None],
+        "double": [*asked, asked[0]],
+        "unasked": [*asked, "B0UNASKED1"],
+        "unknown_member": asked,
+    }
+    assert found["unknown_member"].keys() - found[None].keys() == {"simUnknown"}
+    assert (
+        orjson.loads(join(answer("product?asin=B0NONE0001", odd="double").parts))["products"] == []
+    )
 
 
 def test_error_envelope():
@@ -225,6 +348,7 @@ def test_impossible_steering(headers):
         {"field_order": "last"},
         {"latency_seconds": -1.0},
         {"fault_rate": 1.5},
+        {"odd": "sideways"},
     ],
 )
 def test_impossible_configuration(wrong):
