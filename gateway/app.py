@@ -25,7 +25,6 @@ from gateway.bodies import Bodies
 from gateway.breaker import Breaker
 from gateway.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
 from gateway.costs import CostTable
-from gateway.credentials import RealKey
 from gateway.dashboard import Dashboard, Sessions
 from gateway.dispatch import Dispatcher, Limits
 from gateway.doors import guard, last_answers, open_doors, request_maker
@@ -51,6 +50,7 @@ from gateway.observer import Observer
 from gateway.picture import Setting
 from gateway.proxy import Proxy
 from gateway.quotes import Quotes
+from gateway.real_key import RealKey
 from gateway.reports import Reports
 from gateway.services import Services
 from gateway.settings import Settings

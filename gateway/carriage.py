@@ -46,9 +46,9 @@ class Carriage:
         return self.earlier_seconds + self.head_seconds + waited
 
     @property
-    def is_begun(self) -> bool:
-        """Whether the caller has the head of an answer."""
-        return self.relay is not None and self.relay.reply is not None
+    def is_final(self) -> bool:
+        """Whether no attempt may follow: the answer has begun to go out, or may not go out."""
+        return self.relay is not None and (self.relay.is_refused or self.relay.reply is not None)
 
     @property
     def waits_for_keepa(self) -> bool:

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from gateway.app import make_allowances, open_store, upstream_of
 from gateway.costs import CostTable
-from gateway.credentials import RealKey
 from gateway.envelope import Envelope, read_envelope
 from gateway.errors import LedgerUnavailable, Refusal
 from gateway.ledger import RedisStore, UsageHistory
+from gateway.real_key import RealKey
 from gateway.settings import Settings, is_loopback
 from gateway.upstream import NotSent, Upstream
 

@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from itertools import product
 from typing import AnyStr, Generic, NamedTuple
-from urllib.parse import quote, quote_plus, unquote_plus
+from urllib.parse import unquote_plus
 
 from gateway.errors import BadRequest
 
@@ -48,37 +48,6 @@ _KEYS_AT_MOST = 100
 _KEY_CHARS_AT_MOST = 8192
 # Of a form, what is searched at a time: no more than some six milliseconds.
 _STRIDE_BYTES = 256 * 1024
-
-
-def encode_key(key: str) -> str:
-    """Return the key as it stands in a query or form."""
-    return quote(key, safe="")
-
-
-_SECRET_CHARS_AT_LEAST = 6
-
-
-class RealKey:
-    """The one real key, and every spelling in which an answer might repeat it.
-
-    Attributes:
-        encoded: As it stands in a query or form.
-        shown: What must not be shown: the key, but for one as short as a word (Keepa's have 64
-            characters, a simulator takes any), which would spoil answers that merely contain it.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.encoded = encode_key(text)
-        self.shown = text if len(text) >= _SECRET_CHARS_AT_LEAST else ""
-        spellings = dict.fromkeys((text, self.encoded, quote_plus(text))) if self.shown else ()
-        self._spellings = tuple(spelling.encode() for spelling in spellings)
-
-    def hide_in(self, body: bytes) -> bytes:
-        """Return the body with the key starred out (an error page repeats the URL); same length."""
-        for spelling in self._spellings:
-            if spelling in body:
-                body = body.replace(spelling, b"*" * len(spelling))
-        return body
 
 
 def swap_key(text: AnyStr, real: AnyStr) -> tuple[AnyStr, list[str]]:

@@ -9,11 +9,17 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from gateway.carriage import Carriage
-from gateway.credentials import RealKey
 from gateway.door import carry_on
 from gateway.errors import Overloaded
-from gateway.headers import forward_answer_headers, forward_request_headers, own_headers
+from gateway.headers import (
+    forward_answer_headers,
+    forward_request_headers,
+    leave_out,
+    own_headers,
+)
+from gateway.real_key import RealKey
 from gateway.relay import Relay
+from gateway.screen import report_key
 from gateway.upstream import NotSent, Upstream
 
 
@@ -86,7 +92,9 @@ class Dispatcher:
         carriage.trial.note_answer()
         carriage.status = answer.status
         carriage.is_picture = answer.status == HTTPStatus.OK and _is_picture(answer.headers)
-        headers = forward_answer_headers(answer.headers, self._real_key.shown)
+        headers = forward_answer_headers(answer.headers)
+        if leave_out(headers, self._real_key.is_in):
+            report_key("headers", "left out", carriage.facts.request_id)
         headers.update(own_headers(carriage.facts, hold.tokens, carriage.facts.balance))
         carriage.relay = Relay(request, answer, headers, self._executor, self._real_key)
         return carriage.relay

@@ -3,9 +3,8 @@
 import base64
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
-from urllib.parse import unquote_to_bytes
 
 from multidict import CIMultiDict, MultiMapping
 
@@ -74,14 +73,32 @@ def forward_request_headers(
     return forwarded
 
 
-def forward_answer_headers(headers: MultiMapping[str], secret: str) -> CIMultiDict[str]:
-    """Return Keepa's end-to-end headers; one that repeats the real key (a redirect) is left out."""
+def forward_answer_headers(headers: MultiMapping[str]) -> CIMultiDict[str]:
+    """Return Keepa's end-to-end headers."""
     dropped = _dropped(headers, HOP_BY_HOP)
     return CIMultiDict(
-        (name, value)
-        for name, value in headers.items()
-        if name.lower() not in dropped and not (secret and _repeats(secret, value))
+        (name, value) for name, value in headers.items() if name.lower() not in dropped
     )
+
+
+def leave_out(headers: CIMultiDict[str], is_secret: Callable[[bytes], bool]) -> bool:
+    """Leave out the headers whose name or value is secret (a redirect repeats our URL); say if any.
+
+    Args:
+        headers: Is changed.
+        is_secret: Whether a text shows what it must not.
+    """
+    lines = map(": ".join, headers.items())
+    if not is_secret("\n".join(lines).encode("utf-8", "surrogateescape")):
+        return False
+    kept = [
+        header
+        for header in headers.items()
+        if not is_secret(": ".join(header).encode("utf-8", "surrogateescape"))
+    ]
+    headers.clear()
+    headers.extend(kept)
+    return True
 
 
 def accepts_gzip(headers: Mapping[str, str] | MultiMapping[str]) -> bool:
@@ -166,17 +183,6 @@ def preferred_wait(headers: MultiMapping[str]) -> int | None:
                 # Of two, the first counts.
                 return min(int(match[1] or match[2]), _LONGEST_WAIT)
     return None
-
-
-def _repeats(secret: str, value: str) -> bool:
-    """Say whether a header shows the secret, as it is or percent-encoded in a URL."""
-    if secret in value:
-        return True
-    if "%" not in value and "+" not in value:
-        return False
-    # As bytes: to decode text is many times as slow where it is hardly any.
-    raw, sought = value.encode("utf-8", "surrogateescape"), secret.encode()
-    return any(sought in unquote_to_bytes(text) for text in (raw, raw.replace(b"+", b" ")))
 
 
 def _dropped(headers: MultiMapping[str], always: frozenset[str]) -> frozenset[str]:

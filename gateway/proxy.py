@@ -149,7 +149,7 @@ class Proxy:
                 if ending is None:
                     raise
                 break
-            if carriage.is_begun or not await self._prepare_again(request, carriage):
+            if carriage.is_final or not await self._prepare_again(request, carriage):
                 break
         if isinstance(ending, Refusal):
             raise ending

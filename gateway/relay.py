@@ -2,28 +2,29 @@
 
 import struct
 import time
-import zlib
 from collections.abc import Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from http import HTTPStatus
 from socket import SO_LINGER, SOL_SOCKET
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
+import structlog
 from aiohttp import web
-from isal import igzip
 from multidict import CIMultiDict
 
 from gateway.connections import Answer
-from gateway.credentials import RealKey
 from gateway.envelope import Envelope, EnvelopeReader, read_envelope
 from gateway.errors import UpstreamUnreachable
+from gateway.real_key import RealKey
 from gateway.reply import Reply
+from gateway.screen import NotPassable, Screen, repack, report_key
+
+_log: Any = structlog.get_logger(__name__)
 
 # A body that is there at once and no larger goes out with its head in one write.
 _SMALL = 32_768
-_LARGEST_ERROR_PAGE = 1024 * 1024
 # Linger on, for no time: what is not sent is dropped, and the other side hears of a reset.
 _RESET = struct.pack("ii", 1, 0)
 
@@ -57,7 +58,10 @@ class Relay:
         self._request = request
         self._answer = answer
         self._headers = headers
-        self._encoding = answer.headers.get("Content-Encoding")
+        # All of them: one that is not undone here hides what a caller can read.
+        self._encoding = ",".join(answer.headers.getall("Content-Encoding", ())).strip().lower()
+        self._is_plain = self._encoding in {"", "identity"}
+        self._request_id = headers.get("X-Request-Id")
         self._executor = executor
         self._key = key
         self._told: Told | None = None
@@ -68,6 +72,8 @@ class Relay:
         """Whether it waits for the body, or did when it was cancelled."""
         self.reply: Reply | None = None
         """There once the head went to the caller: a failure then can only cut its connection."""
+        self.is_refused = False
+        """Whether the answer may not pass, for nobody can be sure that it does not show the key."""
 
     async def run(self, told: Told) -> Reply:
         """Pass the answer on; a caller who leaves does not keep its token fields from being read.
@@ -79,8 +85,9 @@ class Relay:
             told: Called once, as soon as the token fields are there, else at the body's end.
 
         Raises:
-            UpstreamUnreachable: The body was cut short. Where the caller had the head already, its
-                connection is cut as well: a short body must not look whole.
+            UpstreamUnreachable: The body was cut short, or shows the key and cannot be changed.
+                Where the caller had the head already, its connection is cut as well: a short body
+                must not look whole.
         """
         self._told = told
         try:
@@ -90,6 +97,10 @@ class Relay:
             if self._answer.content.at_eof() and len(first) <= _SMALL:
                 return await self._send_whole(first)
             return await self._stream(first)
+        except NotPassable:
+            self.is_refused = True
+            _log.error("answer_not_passed", encoding=self._encoding, request_id=self._request_id)
+            raise UpstreamUnreachable("Keepa's answer could not be passed on safely") from None
         except aiohttp.ClientError:
             raise UpstreamUnreachable from None
         finally:
@@ -99,51 +110,74 @@ class Relay:
             self._told = None
 
     async def _send_whole(self, body: bytes) -> Reply:
-        envelope = read_envelope(body, self._encoding)
-        self._tell(envelope, whole=True)
+        """Send a body that is there; keep an error page back that another attempt may replace."""
+        if self._is_plain:
+            envelope = read_envelope(body, None)
+            self._tell(envelope, whole=True)
+            passed = self._key.hide_in(body)
+            if passed is not body:
+                report_key("body", "starred out", self._request_id)
+        else:
+            reader, screen = self._open_reader()
+            await reader.feed(body)
+            is_readable = await reader.catch_up()
+            envelope = await reader.finish()
+            self._tell(envelope, whole=True)
+            passed = self._screen_whole(body, screen if is_readable else None)
         self._headers.popall("Content-Length", None)
-        reply = self._make_reply(self._without_key(body))
+        reply = self._make_reply(passed)
         is_fault = self._answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         return reply if is_fault and envelope.is_empty else await self._begin(reply)
 
-    def _without_key(self, body: bytes) -> bytes:
-        """Return the body as it came, unless it is an error page that repeats our URL."""
-        if self._encoding is None:
-            return self._key.hide_in(body)
-        if self._answer.status < HTTPStatus.BAD_REQUEST or self._encoding != "gzip":
+    def _screen_whole(self, body: bytes, screen: Screen | None) -> bytes:
+        """Return a compressed body, without the key where it shows it; none: it cannot be read."""
+        if not body:
             return body
-        try:
-            plain = zlib.decompressobj(wbits=31).decompress(body, _LARGEST_ERROR_PAGE)
-        except zlib.error:
+        if screen is None:
+            raise NotPassable
+        if not screen.is_found:
             return body
-        hidden = self._key.hide_in(plain)
-        return body if hidden == plain else igzip.compress(hidden)
+        passed = repack(body, self._encoding, self._key)
+        report_key("body", "starred out", self._request_id)
+        return passed
 
     async def _stream(self, first: bytes) -> Reply:
-        reader = EnvelopeReader(self._encoding, self._executor)
+        """Pass a body on as it comes; nothing goes out before it was looked at."""
+        reader, screen = self._open_reader()
         self._answer.expect_much()
         whole = False
         try:
-            reply = await self._begin(self._make_reply(None))
             chunk = first
             while chunk:
-                if self._told:
-                    await reader.feed(chunk)
-                    if reader.done:
-                        self._tell(reader.envelope, whole=False)
+                await reader.feed(chunk)
+                is_seen = await reader.catch_up()
+                if reader.has_all:
+                    self._tell(reader.envelope, whole=False)
+                passed = screen.take(chunk, is_seen=is_seen)
                 if self.caller_left and not self._told:
-                    return reply
-                await self._send(reply.write(chunk))
+                    break
+                if passed:
+                    reply = self.reply or await self._begin(self._make_reply(None))
+                    await self._send(reply.write(passed))
                 chunk = await self._read()
-            whole = True
-            await self._send(reply.write_eof())
+            else:
+                whole = True
+                reply = self.reply or await self._begin(self._make_reply(None))
+                if rest := screen.rest():
+                    await self._send(reply.write(rest))
+                await self._send(reply.write_eof())
         except BaseException:
-            self._cut()
+            if self.reply:
+                self._cut()
             raise
         finally:
             if self._told:
                 self._tell(await reader.finish(), whole=whole)
         return reply
+
+    def _open_reader(self) -> tuple[EnvelopeReader, Screen]:
+        screen = Screen(self._key, is_plain=self._is_plain, request_id=self._request_id)
+        return EnvelopeReader(self._encoding, self._executor, screen), screen
 
     async def _read(self) -> bytes:
         """Return what came of the body; empty at its end."""
@@ -172,7 +206,11 @@ class Relay:
         return rest
 
     def _make_reply(self, body: bytes | None) -> Reply:
-        return Reply(self._answer.status, self._headers, body, self._answer.reason)
+        reason: str | None = self._answer.reason
+        if reason and self._key.is_in(reason.encode("utf-8", "surrogateescape")):
+            report_key("reason", "replaced", self._request_id)
+            reason = None
+        return Reply(self._answer.status, self._headers, body, reason)
 
     async def _begin(self, reply: Reply) -> Reply:
         self.reply = reply

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.envelope.decoding import open_decoder
 from gateway.envelope.fields import Envelope, parse_envelope
@@ -58,16 +58,32 @@ def read_envelope(body: bytes, content_encoding: str | None) -> Envelope:
     return scanner.finish()
 
 
+class Watch(Protocol):
+    """Sees all of a body, in the order of its bytes, wherever the reader works."""
+
+    def see_wire(self, chunk: bytes) -> None:
+        """See a chunk as it came, before its text."""
+
+    def see_text(self, piece: bytes) -> None:
+        """See a piece of the decoded text; of data that turned out bad, the chunk as it came."""
+
+
 class EnvelopeReader:
     """Finds the token fields of an answer whose body streams past, of any size.
 
     The start is searched on the event loop, all else in a thread of `executor`, which many readers
     may share. Holds little more than 1 MiB, and never raises because of what the body is. To be
     used from one event loop, one call at a time; ends with `finish` or `abandon`.
+
+    Args:
+        watch: Sees the whole body, also after the last field was found.
     """
 
-    def __init__(self, content_encoding: str | None, executor: Executor) -> None:
+    def __init__(
+        self, content_encoding: str | None, executor: Executor, watch: Watch | None = None
+    ) -> None:
         self._executor = executor
+        self._watch = watch
         self._scanner = Scanner()
         self._decoder = open_decoder(content_encoding)
         self._inline_budget = _INLINE_BYTES
@@ -80,7 +96,13 @@ class EnvelopeReader:
     @property
     def done(self) -> bool:
         """Nothing more will be looked for: `envelope` is final and `feed` does nothing."""
-        return self._scanner.done or self._is_abandoned or self._decoder is None
+        is_over = self._scanner.done and self._watch is None
+        return is_over or self._is_abandoned or self._decoder is None
+
+    @property
+    def has_all(self) -> bool:
+        """No field will be found any more, though more of the body may be looked at."""
+        return self._scanner.done
 
     @property
     def envelope(self) -> Envelope:
@@ -97,7 +119,7 @@ class EnvelopeReader:
             self._drop_backlog()
             return
         inline = self._inline_budget > 0
-        pieces = self._decoder.pieces(chunk, PIECE_BYTES if inline else _THREAD_PIECE_BYTES)
+        pieces = self._open(chunk, PIECE_BYTES if inline else _THREAD_PIECE_BYTES)
         if inline and self._take_inline(pieces):
             return
         self._backlog.append(pieces)
@@ -108,13 +130,18 @@ class EnvelopeReader:
         while not self.done and self._backlog_bytes + self._work_bytes > _BACKLOG_BYTES:
             await self._advance()
 
+    async def catch_up(self) -> bool:
+        """Return when all that was fed has been looked at; False: it never will be."""
+        while not self.done and (self._work or self._backlog):
+            await self._advance()
+        return self._decoder is not None and not self._is_abandoned
+
     async def finish(self) -> Envelope:
         """Search what is left, the body has ended or was cut, and say what was found.
 
         May be called again, also after it was cancelled.
         """
-        while not self.done and (self._work or self._backlog):
-            await self._advance()
+        await self.catch_up()
         if self.done:
             self._drop_backlog()
             return self.envelope
@@ -128,14 +155,31 @@ class EnvelopeReader:
     def _take_inline(self, pieces: Iterator[bytes]) -> bool:
         """Search pieces on the event loop while the budget lasts; whether those were all."""
         for piece in pieces:
-            self._scanner.feed(piece)
+            self._look(piece)
             self._inline_budget -= max(len(piece), _LEAST_PIECE_BYTES)
-            if self._scanner.done:
+            if self.done:
                 return True
             if self._inline_budget <= 0:
                 return False
         self._note_end()
         return True
+
+    def _open(self, chunk: bytes, most: int) -> Iterator[bytes]:
+        """Yield the text of a chunk, in pieces."""
+        decoder = self._decoder
+        if decoder is None:
+            return
+        if self._watch:
+            self._watch.see_wire(chunk)
+        yield from decoder.pieces(chunk, most)
+        if self._watch and decoder.has_ended:
+            self._watch.see_text(chunk)
+
+    def _look(self, piece: bytes) -> None:
+        if not self._scanner.done:
+            self._scanner.feed(piece)
+        if self._watch:
+            self._watch.see_text(piece)
 
     def _note_end(self) -> None:
         """Search what is left where no more text will come."""
@@ -180,7 +224,7 @@ class EnvelopeReader:
         rested = time.perf_counter()
         for pieces in portion:
             for piece in pieces:
-                self._scanner.feed(piece)
+                self._look(piece)
                 if self.done:
                     return
                 if time.perf_counter() - rested > _STRETCH_SECONDS:

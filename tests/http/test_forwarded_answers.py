@@ -186,25 +186,6 @@ async def test_header_with_the_real_key_is_left_out(serve, keepa, key):
     assert sent_key not in got.head
 
 
-PAGE = f"<html>No such page: /product?asin=B1&amp;key={REAL_KEY}</html>".encode()
-
-
-@pytest.mark.parametrize("pack", [None, gzip.compress], ids=["plain", "gzip"])
-@pytest.mark.parametrize("framing", ["whole", "streamed"])
-async def test_error_page_with_the_real_key_has_it_starred_out(serve, keepa, framing, pack):
-    """An error page that repeats our URL reaches the caller without the key, else as it is."""
-    gateway = await serve(keepa)
-    body = pack(PAGE) if pack else PAGE
-    lines = [b"Content-Encoding: gzip"] if pack else []
-    if framing == "whole":
-        keepa.reply = answer(body, *lines, status="404 Not Found")
-    else:
-        half = len(body) // 2
-        keepa.reply = streamed(body[:half], body[half:], lines=lines, status="404 Not Found")
-    got = await gateway.ask("/product?asin=B1")
-    assert got.plain == PAGE.replace(REAL_KEY.encode(), b"*" * len(REAL_KEY))
-
-
 @pytest.mark.parametrize("key", ["a", "asin", "1", "json"])
 async def test_key_that_is_a_common_word_spoils_no_answer(serve, keepa, key):
     """Where the key is so short that it is in every answer, answers stay as they are."""

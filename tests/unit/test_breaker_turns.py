@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from gateway.breaker import Breaker, State
+from gateway.breaker import Breaker
+from gateway.circuit import State
 from gateway.errors import CircuitOpen, UpstreamUnreachable
 from gateway.stalls import Stalls
 

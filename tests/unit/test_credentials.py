@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.exploring import measure_ms
 
-from gateway.credentials import add_key, encode_key, swap_key
+from gateway.credentials import add_key, swap_key
 from gateway.errors import BadRequest
 
 REAL = "REAL%2Bkey"
@@ -83,15 +83,6 @@ def test_no_key_survives_and_nothing_else_changes(parts):
 def test_key_is_added_at_the_end(query, added):
     """A query without a key gets it at its end."""
     assert add_key(query, "K") == added
-
-
-@pytest.mark.parametrize(
-    ("key", "encoded"),
-    [("abc123", "abc123"), ("a+b/c&d=e%", "a%2Bb%2Fc%26d%3De%25"), ("é", "%C3%A9")],
-)
-def test_key_is_encoded_for_a_query(key, encoded):
-    """A key with signs of its own stands percent-encoded in a query or form."""
-    assert encode_key(key) == encoded
 
 
 @pytest.mark.parametrize(

@@ -316,3 +316,56 @@ async def test_memory_stays_flat(threads):
         assert tracemalloc.get_traced_memory()[1] < 4 * MEBIBYTE
     finally:
         tracemalloc.stop()
+
+
+class Seen:
+    """Keeps all that it is shown."""
+
+    def __init__(self) -> None:
+        self.wire = b""
+        self.text = b""
+
+    def see_wire(self, chunk: bytes) -> None:
+        self.wire += chunk
+
+    def see_text(self, piece: bytes) -> None:
+        self.text += piece
+
+
+@pytest.mark.parametrize("encoding", [None, "gzip"])
+@pytest.mark.parametrize("size", [1009, 65_536])
+async def test_a_watch_sees_the_whole_body(threads, encoding, size):
+    """Also after the last field: once it has caught up, each chunk and all its text."""
+    text = answer(20, fields_first=True)
+    body = ENCODERS[encoding](text)
+    seen = Seen()
+    reader = EnvelopeReader(encoding, threads, seen)
+    for start in range(0, len(body), size):
+        await reader.feed(body[start : start + size])
+        assert await reader.catch_up()
+        assert seen.wire == body[: start + size]
+        if encoding is None:
+            assert seen.text == seen.wire
+    assert reader.has_all
+    assert await reader.finish() == FULL_ENVELOPE
+    assert seen.text == text
+
+
+async def test_a_watch_sees_bad_data_as_it_came():
+    """What nobody can inflate may be readable as it is."""
+    seen = Seen()
+    reader = EnvelopeReader("gzip", Hand(), seen)
+    for chunk in (b"<html>" * 20, b"no gzip"):
+        await reader.feed(chunk)
+        assert await reader.catch_up()
+    assert seen.text == b"<html>" * 20 + b"no gzip"
+
+
+async def test_what_nobody_can_decode_is_never_caught_up_with():
+    """Of an unknown encoding, or without a thread, a watch has not seen the body."""
+    assert not await EnvelopeReader("br", Hand(), Seen()).catch_up()
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    reader = EnvelopeReader(None, executor, Seen())
+    await reader.feed(BIG)
+    assert not await reader.catch_up()
