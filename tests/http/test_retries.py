@@ -36,6 +36,16 @@ async def test_call_that_keepa_failed_is_attempted_again(serve, keepa, failure):
     await gateway.at_rest_but(2)
 
 
+@pytest.mark.parametrize("finder", ["query", "sellerquery"])
+async def test_a_posted_finder_changes_nothing(serve, keepa, finder):
+    """A POST that only asks is sent again, too."""
+    gateway = await serve(keepa, upstream_retries=1)
+    play(keepa, DROP, GOOD)
+    got = await gateway.ask(f"/{finder}?domain=1", method="POST", body=b'{"perPage":50}')
+    assert got.status == 200
+    assert len(keepa.requests) == 2
+
+
 async def test_attempts_end(serve, keepa):
     """After so many retries the failure is the answer; each attempt holds its own tokens."""
     gateway = await serve(keepa, upstream_retries=2)
@@ -78,7 +88,8 @@ async def test_retry_takes_a_request_slot(serve, keepa):
 @pytest.mark.parametrize("target", ["/tracking?type=add&tracking=[]", "/newthing?a=1"])
 async def test_what_may_change_something_is_sent_once(serve, keepa, target):
     """A tracking call, or one nobody knows, is not repeated once it may have reached Keepa."""
-    gateway = await serve(keepa, upstream_retries=3)
+    # So cheap that tokens are no reason.
+    gateway = await serve(keepa, upstream_retries=3, endpoint_costs={"unknown": 1})
     play(keepa, DROP, GOOD)
     assert (await gateway.ask(target)).status == 502
     assert len(keepa.requests) == 1
