@@ -55,7 +55,6 @@ async def start(machines, simulator, url):
         "redis_url": url,
         "account": ACCOUNT,
         "min_balance_threshold": FLOOR,
-        "balance_max_age_seconds": 1,
         "max_concurrency": AT_KEEPA // 2,
     }
     gateways = [machines.serve(**settings) for _ in range(2)]

@@ -187,6 +187,10 @@ async def test_a_full_store_refuses_and_recovers(machines, redis, figures):
         redis.command("CONFIG", "SET", "maxmemory", "1")
         await until(lambda: trickle.told["503 ledger_unavailable"] > 50)
         assert await slow.verdicts() == {"200": slow.count}
+        for gateway in gateways:
+            readiness = await gateway.ask("/readyz")
+            assert (readiness.status, readiness.json()["missing"]) == (503, ["store"])
+            assert (await gateway.metrics())["store_up"] == 0
         redis.command("CONFIG", "SET", "maxmemory", "0")
         trickle.forget()
         await until(lambda: trickle.told["200"])
@@ -198,6 +202,7 @@ async def test_a_full_store_refuses_and_recovers(machines, redis, figures):
         # Told, but not once for each call.
         assert 0 < len(refused) < 10
         assert "OOM" in refused[0]["error"]
+        assert [line["error"] for line in gateway.logged("store_down")] == ["OOM"]
 
 
 async def test_a_wrong_password_is_told_in_one_line(machines, redis):
