@@ -112,6 +112,27 @@ async def test_a_store_may_be_opened_before_redis_is_there(
     await store.close()
 
 
+async def test_something_cancelled_on_the_way_to_redis_is_tried_again(
+    own_server: RedisServer, server_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation of something within is no end of the connecting; the store's own close is."""
+    servers = server_ledger.store._servers
+    find, cancelled = servers.find, []
+
+    async def find_in_the_end() -> object:
+        if not cancelled:
+            cancelled.append(True)
+            raise asyncio.CancelledError
+        return await find()
+
+    monkeypatch.setattr(servers, "find", find_in_the_end)
+    own_server.restart()
+    await until(lambda: cancelled)
+    await until(lambda: server_ledger.store.up)
+    await server_ledger.store.close()
+    assert server_ledger.store._keeper.cancelled()
+
+
 @pytest.mark.parametrize("halt", ["stop", "pause"])
 async def test_a_halted_redis_fails_a_reserve_in_time_and_leaks_no_hold(
     own_server: RedisServer, server_ledger: Ledger, halt: str
