@@ -37,6 +37,13 @@ _BEGUN = {
     "ledger_unavailable: see that Redis runs, can be reached and takes writes, log event "
     "store_down says why; the gateway goes on by itself",
 }
+_GOES_ON = (
+    "somebody else goes on spending with the same key, {more} tokens since the last alert, "
+    "{tokens} in all: find who uses it beside the gateway, and have them call the gateway or get a "
+    "new key"
+)
+_STOPPED = "{gateway} has stopped, so Redis is not away from it any more: nothing is left to do"
+_TEST = "this is a test from {gateway}: nothing is wrong, and nothing is left to do"
 _ENDED = {
     Alarm.BALANCE_LOW: "the balance is back at {balance} tokens, above the alert level of "
     "{threshold}: nothing is left to do",
@@ -60,6 +67,8 @@ def describe_event(
     at: float,
     threshold: int | None = None,
     tokens: int = 0,
+    tokens_told: int = 0,
+    has_stopped: bool = False,
 ) -> dict[str, object]:
     """Return what is posted; what is not known is None.
 
@@ -72,15 +81,23 @@ def describe_event(
         at: When this was found, Unix seconds.
         threshold: What the balance was compared with.
         tokens: Those spent by others.
+        tokens_told: As many of them were told of before, where it goes on.
+        has_stopped: Whether it ends because its gateway does.
     """
     known = balance if balance and balance.known else None
     is_drift = alarm is Alarm.DRIFT
-    sentence = (_BEGUN if is_on else _ENDED)[alarm].format(
+    sentence = (_BEGUN if is_on else _ENDED)[alarm]
+    if tokens_told and is_on:
+        sentence = _GOES_ON
+    elif has_stopped:
+        sentence = _STOPPED
+    sentence = sentence.format(
         balance=known.tokens if known else "?",
         gain=known.gain if known else "?",
         gateway=about.gateway,
         threshold=threshold,
         tokens=tokens,
+        more=tokens - tokens_told,
     )
     return {
         "text": f"Keepa account {about.account}: {sentence}.",
@@ -94,6 +111,24 @@ def describe_event(
         "threshold": threshold,
         "tokens": tokens if is_drift else None,
         "since": _iso(since) if since else None,
+        "at": _iso(at),
+    }
+
+
+def describe_test(about: About, *, at: float) -> dict[str, object]:
+    """Return a test: an event of no alarm, with the fields of all events; `at` in Unix seconds."""
+    return {
+        "text": f"Keepa account {about.account}: {_TEST.format(gateway=about.gateway)}.",
+        "name": "test",
+        "state": "firing",
+        "account": about.account,
+        "gateway": about.gateway,
+        "balance": None,
+        "available": None,
+        "floor": about.floor,
+        "threshold": None,
+        "tokens": None,
+        "since": None,
         "at": _iso(at),
     }
 

@@ -6,19 +6,16 @@ from what it last heard was told, and now and then. See docs/alerts.md.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from gateway.alert_texts import About, describe_event
-from gateway.conditions import STORE_DOWN_SECONDS, Alarm, Condition, StoreOutage
+from gateway.conditions import Condition, KeepaOutage
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Agreement, Alarms, Ledger, Sighting
+from gateway.ledger import Agreement, Alarms, EmbeddedStore, Ledger, Sighting
+from gateway.outages import PAUSE_SECONDS, Outages
 from gateway.webhook import Webhook
-
-_log: Any = structlog.get_logger(__name__)
 
 _TICK_SECONDS = 1.0
 # A claim that is not renewed ends after ten.
@@ -27,8 +24,6 @@ _RENEW_SECONDS = 3.0
 _ASK_WHILE_ON_SECONDS = 5.0
 # Where it is not: what another gateway, gone since, has told is heard so late at most.
 _ASK_SECONDS = 30.0
-# After a post has failed for good, before anybody tries again.
-_PAUSE_SECONDS = 60.0
 _LAST_POSTS_SECONDS = 1.0
 
 
@@ -78,7 +73,7 @@ class Alerts:
         ledger: Knows the balance.
         alarms: Where gateways agree.
         conditions: What they agree on.
-        store_outage: What each tells for itself.
+        outages: The store's, which each tells for itself.
         webhook: Not yet entered.
         about: Whom the events are about.
     """
@@ -89,19 +84,16 @@ class Alerts:
         ledger: Ledger,
         alarms: Alarms,
         conditions: Sequence[Condition],
-        store_outage: StoreOutage,
+        outages: Outages,
         webhook: Webhook,
         about: About,
     ) -> None:
         self._ledger = ledger
         self._alarms = alarms
         self._watches = [_Watch(condition) for condition in conditions]
-        self._store_outage = store_outage
+        self._outages = outages
         self._webhook = webhook
         self._about = about
-        self._store_is_told_away = False
-        self._store_away_since = 0.0
-        self._store_post: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Watch for ever; at the end give posts under way a second."""
@@ -109,7 +101,7 @@ class Alerts:
             try:
                 while True:
                     await asyncio.sleep(_TICK_SECONDS)
-                    self._tend_store()
+                    self._outages.tend()
                     await self._tend_all()
             finally:
                 await self._finish()
@@ -137,14 +129,17 @@ class Alerts:
             sighting,
             quiet_seconds=condition.quiet_seconds,
             believed=watch.believed or False,
+            again_seconds=condition.again_seconds,
         )
         condition.counted(sighting.tokens)
         watch.hear(agreement, sighting, time.monotonic())
         # A post that ended while the store was asked is not known to its answer.
         if agreement.to_post is not None and not was_posting:
-            watch.posting = asyncio.create_task(self._tell(watch, agreement, agreement.to_post))
+            watch.posting = asyncio.create_task(
+                self._tell(watch, agreement, is_on=agreement.to_post)
+            )
 
-    async def _tell(self, watch: _Watch, agreement: Agreement, is_on: bool) -> None:
+    async def _tell(self, watch: _Watch, agreement: Agreement, *, is_on: bool) -> None:
         condition = watch.condition
         event = describe_event(
             condition.alarm,
@@ -153,53 +148,39 @@ class Alerts:
             balance=self._ledger.latest,
             threshold=condition.threshold,
             tokens=agreement.tokens,
+            tokens_told=agreement.tokens_told,
             since=agreement.since,
             at=agreement.now,
         )
         has_arrived = await self._webhook.post(event)
         if has_arrived:
             watch.believed = is_on
-        pause_seconds = 0.0 if has_arrived else _PAUSE_SECONDS
+        pause_seconds = 0.0 if has_arrived else PAUSE_SECONDS
         while True:
             try:
                 await self._alarms.note_post(
-                    condition.key, is_on=is_on, pause_seconds=pause_seconds
+                    condition.key,
+                    is_on=is_on,
+                    pause_seconds=pause_seconds,
+                    tokens=agreement.tokens,
                 )
             except LedgerUnavailable:
                 await asyncio.sleep(_TICK_SECONDS)
             else:
                 return
 
-    def _tend_store(self) -> None:
-        """Post for this gateway alone when the store goes and comes."""
-        is_away = self._store_outage.look(time.monotonic())
-        if is_away is None or is_away == self._store_is_told_away:
-            return
-        if self._store_post is None or self._store_post.done():
-            self._store_post = asyncio.create_task(self._tell_store(is_away))
-
-    async def _tell_store(self, is_away: bool) -> None:
-        now = time.time()
-        if is_away:
-            # Told again after a failed post, it began when it began.
-            self._store_away_since = self._store_away_since or now - STORE_DOWN_SECONDS
-        event = describe_event(
-            Alarm.REDIS_OUTAGE,
-            self._about,
-            is_on=is_away,
-            balance=None if is_away else self._ledger.latest,
-            since=self._store_away_since,
-            at=now,
-        )
-        if await self._webhook.post(event):
-            self._store_is_told_away = is_away
-            if not is_away:
-                self._store_away_since = 0.0
-        else:
-            await asyncio.sleep(_PAUSE_SECONDS)
+    def _last_words(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield the posts of what ends with this gateway, for nobody else could know of it."""
+        yield self._outages.finish()
+        for watch in self._watches:
+            # The embedded store, and what was told of each alarm with it, is gone in a moment.
+            is_own = isinstance(self._ledger.store, EmbeddedStore)
+            if is_own and isinstance(watch.condition, KeepaOutage) and watch.believed:
+                yield self._tell(watch, Agreement(True, False, 0, 0, time.time(), 0), is_on=False)
 
     async def _finish(self) -> None:
-        posts = [watch.posting for watch in self._watches] + [self._store_post]
+        posts = [watch.posting for watch in self._watches]
+        posts += [asyncio.create_task(work) for work in self._last_words()]
         running = [post for post in posts if post and not post.done()]
         if running:
             await asyncio.wait(running, timeout=_LAST_POSTS_SECONDS)

@@ -28,7 +28,7 @@ from gateway.costs import CostTable
 from gateway.dashboard import Dashboard, Sessions
 from gateway.dispatch import Dispatcher, Limits
 from gateway.doors import guard, last_answers, open_doors, request_maker
-from gateway.errors import BadSetting, LedgerUnavailable
+from gateway.errors import LedgerUnavailable
 from gateway.feed import Feed
 from gateway.gate import Gate, Patience
 from gateway.intake import Intake
@@ -45,13 +45,14 @@ from gateway.ledger import (
     UsageHistory,
 )
 from gateway.metrics import Metrics
-from gateway.nearest import did_you_mean
 from gateway.observer import Observer
+from gateway.outages import Outages
 from gateway.picture import Setting
 from gateway.proxy import Proxy
 from gateway.quotes import Quotes
 from gateway.real_key import RealKey
 from gateway.reports import Reports
+from gateway.review import check_endpoint_names, review_plan
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
@@ -105,16 +106,16 @@ def make_allowances(settings: Settings, costs: CostTable) -> Allowances:
     """Return what each service may do.
 
     Raises:
-        BadSetting: A policy names an endpoint that there is not.
+        BadSetting: A setting names an endpoint that there is not, or must name none.
     """
-    for service, endpoint in settings.policies.endpoints_named():
-        if not costs.knows(endpoint):
-            raise BadSetting(
-                f'SERVICE_POLICIES: service "{service}": endpoints: there is no "{endpoint}"'
-                f"{did_you_mean(endpoint, costs.names)}; "
-                "allowed are Keepa's, those in ENDPOINT_COSTS, and `unknown` for all others"
-            )
+    check_endpoint_names(settings, costs)
     return Allowances(settings.policies, settings.min_balance_threshold, settings.overdraft)
+
+
+def make_about(settings: Settings) -> About:
+    """Return whom alerts are about."""
+    gateway = f"{socket.gethostname()}:{os.getpid()}"
+    return About(settings.account_name, gateway, settings.min_balance_threshold)
 
 
 def make_alerts(
@@ -125,19 +126,28 @@ def make_alerts(
     def read_balance() -> Balance | None:
         return ledger.latest if observer.knows else None
 
-    floor = settings.min_balance_threshold
+    floor, account = settings.min_balance_threshold, settings.account_name
+    about = make_about(settings)
+    webhook = Webhook(settings.alert_webhook_url.get_secret_value())
     return Alerts(
         ledger=ledger,
-        alarms=Alarms(ledger.store, settings.account_name),
+        alarms=Alarms(ledger.store, account, about.gateway),
         conditions=(
             BalanceBelow(Alarm.BELOW_FLOOR, floor, read_balance),
             BalanceBelow(Alarm.BALANCE_LOW, settings.alert_balance, read_balance),
             drift,
             KeepaOutage(lambda: not breaker.is_closed),
         ),
-        store_outage=StoreOutage(lambda: ledger.store.up),
-        webhook=Webhook(settings.alert_webhook_url.get_secret_value()),
-        about=About(settings.account_name, f"{socket.gethostname()}:{os.getpid()}", floor),
+        outages=Outages(
+            ledger=ledger,
+            # A post that fails and is tried again takes longer than the usual claim.
+            alarms=Alarms(ledger.store, account, about.gateway, claim_seconds=60.0),
+            outage=StoreOutage(lambda: ledger.store.up),
+            webhook=webhook,
+            about=about,
+        ),
+        webhook=webhook,
+        about=about,
     )
 
 
@@ -253,7 +263,13 @@ async def running(
         "breaker": partial(breaker.run, upstream.fetch_token),
         "stalls": stalls.watch,
         "queue": line.run,
-        "tend": partial(tasks.tend_ledger, ledger, reports, settings.safety_buffer),
+        "tend": partial(
+            tasks.tend_ledger,
+            ledger,
+            reports,
+            settings.safety_buffer,
+            partial(review_plan, settings),
+        ),
     }
     if alerts:
         jobs["alerts"] = alerts.run

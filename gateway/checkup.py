@@ -1,18 +1,22 @@
 """What `keepa-gateway check` looks at: settings, store, Keepa."""
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from gateway.app import make_allowances, open_store, upstream_of
+from gateway.alert_texts import describe_test
+from gateway.app import make_about, make_allowances, open_store, upstream_of
 from gateway.costs import CostTable
 from gateway.envelope import Envelope, read_envelope
-from gateway.errors import LedgerUnavailable, Refusal
+from gateway.errors import LedgerUnavailable, Refusal, UpstreamUnreachable
 from gateway.ledger import RedisStore, UsageHistory
+from gateway.log import Redactor
 from gateway.real_key import RealKey
+from gateway.review import review_plan, review_settings
 from gateway.settings import Settings, is_loopback
 from gateway.upstream import NotSent, Upstream
+from gateway.webhook import Webhook
 
 _OLDEST_REDIS = (6, 2)
 
@@ -55,6 +59,25 @@ async def check_setup(settings: Settings, misspelt: Sequence[str] = ()) -> Repor
     _check_callers(settings, report)
     await _check_store(settings, report)
     await _check_keepa(settings, report)
+    for name, value, is_default in settings.in_force():
+        report.lines.append(f"setting  {name}={value}{' (default)' if is_default else ''}")
+    return report
+
+
+async def check_webhook(settings: Settings) -> Report:
+    """Post a test alert, and say what the receiver answered."""
+    report = Report()
+    url = settings.alert_webhook_url.get_secret_value()
+    if not url:
+        report.bad("webhook: ALERT_WEBHOOK_URL is empty, so there is nowhere to post")
+        return report
+    async with Webhook(url) as webhook:
+        outcome = await webhook.try_once(describe_test(make_about(settings), at=time.time()))
+    said = Redactor(settings.secrets).redact(f", {outcome.said}" if outcome.said else "")
+    if outcome.problem is None:
+        report.good(f"webhook: the test alert arrived: {outcome.status}{said}")
+    else:
+        report.bad(f"webhook: the test alert failed: {outcome.problem}{said}; check its URL")
     return report
 
 
@@ -62,19 +85,8 @@ def _check_settings(settings: Settings, report: Report) -> None:
     make_allowances(settings, CostTable(settings.endpoint_costs))
     floor = settings.min_balance_threshold
     report.good(f"settings: account {settings.account_name}, floor {floor}")
-    url = settings.keepa_base_url
-    if settings.simulated:
-        report.warn("settings: KEEPA_BASE_URL=simulator, so there is no real Keepa")
-    elif url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
-        report.warn("settings: KEEPA_BASE_URL is http://, so the key travels unencrypted")
-    for name in ("safety_buffer", "alert_balance"):
-        if (value := getattr(settings, name)) < floor:
-            report.warn(
-                f"settings: {name.upper()}={value} is below the floor of {floor}, "
-                "so it comes after the refusals"
-            )
-    if not settings.enforce:
-        report.warn("settings: ENFORCE=false, so nothing is refused")
+    for line in review_settings(settings):
+        report.warn(f"settings: {line}")
 
 
 def _check_callers(settings: Settings, report: Report) -> None:
@@ -99,7 +111,8 @@ async def _check_store(settings: Settings, report: Report) -> None:
         elif store.refuses_writes:
             report.bad(f"store: Redis takes no writes ({store.trouble})")
         elif not store.up:
-            report.bad(f"store: Redis does not answer ({store.trouble}); check REDIS_URL")
+            hint = f"; {store.hint}" if store.hint else ""
+            report.bad(f"store: Redis does not answer ({store.trouble}); check REDIS_URL{hint}")
         else:
             await _check_redis(store, settings.account_name, report)
     except LedgerUnavailable:
@@ -134,14 +147,20 @@ async def _check_keepa(settings: Settings, report: Report) -> None:
         upstream = Upstream(base_url, key.encoded)
         try:
             body, encoding, _ = await upstream.fetch_token()
-        except NotSent:
-            report.bad("keepa: no connection; check KEEPA_BASE_URL and the network")
+        except NotSent as refusal:
+            report.bad(f"keepa: no connection{_why(refusal)}; check KEEPA_BASE_URL and the network")
         except Refusal as refusal:
-            report.bad(f"keepa: {str(refusal).lower()}; check KEEPA_BASE_URL and the network")
+            what = f"{str(refusal).lower()}{_why(refusal)}"
+            report.bad(f"keepa: {what}; check KEEPA_BASE_URL and the network")
         else:
             _check_balance(read_envelope(body, encoding), settings, report)
         finally:
             upstream.close()
+
+
+def _why(refusal: Refusal) -> str:
+    trouble = refusal.trouble if isinstance(refusal, UpstreamUnreachable) else ""
+    return f" ({trouble})" if trouble else ""
 
 
 def _check_balance(envelope: Envelope, settings: Settings, report: Report) -> None:
@@ -157,9 +176,9 @@ def _check_balance(envelope: Envelope, settings: Settings, report: Report) -> No
     if (envelope.flow_reduction or 0) > rate - 1:
         report.warn("keepa: trackings take all tokens, so there will be no more")
     floor = settings.min_balance_threshold
-    if floor >= capacity:
-        report.bad(f"keepa: no call can ever run above MIN_BALANCE_THRESHOLD={floor}")
-    elif tokens <= floor:
+    for line in review_plan(settings, rate):
+        (report.bad if line.startswith("no call") else report.warn)(f"keepa: {line}")
+    if tokens <= floor < capacity:
         report.warn(f"keepa: the balance is not above the floor of {floor}, calls are refused now")
     for service in settings.policies.named():
         own = settings.policies.of(service).floor

@@ -14,7 +14,7 @@ import structlog
 
 from gateway import __version__
 from gateway.app import serving, settle_memory
-from gateway.checkup import check_setup
+from gateway.checkup import check_setup, check_webhook
 from gateway.demo import run_demo
 from gateway.errors import BadSetting
 from gateway.log import set_up_logging
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="read the settings, reach the store and Keepa")
     check.set_defaults(run=_check)
     check.add_argument("--env-file", type=Path, metavar="FILE", help="read this file, not .env")
+    check.add_argument("--webhook", action="store_true", help="post a test alert as well")
     _add_usage(commands.add_parser("usage", help="ask a running gateway who used how much"))
     demo = commands.add_parser(
         "demo", help="see it work: twenty seconds of three services on one key; PORT: any free one"
@@ -160,10 +161,12 @@ def _check(options: argparse.Namespace) -> int:
     settings = _read_settings(env_file)
     # Its lines tell what the log would.
     set_up_logging("CRITICAL", "console", settings.secrets)
-    report = asyncio.run(check_setup(settings, describe_misspelt(env_file)))
-    for line in report.lines:
-        print(line)
-    return 0 if report.is_good else 1
+    reports = [asyncio.run(check_setup(settings, describe_misspelt(env_file)))]
+    if options.webhook:
+        reports.append(asyncio.run(check_webhook(settings)))
+    for report in reports:
+        print("\n".join(report.lines))
+    return 0 if all(report.is_good for report in reports) else 1
 
 
 def _usage(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from gateway.ledger import Listener, Sighting
 # A probe that fails opens the circuit again within a moment of the cooldown's end.
 BREAKER_QUIET_SECONDS = 15.0
 DRIFT_QUIET_SECONDS = 600.0
+DRIFT_AGAIN_SECONDS = 600.0
 # A fail-over takes a second or two; a store that comes and goes is one outage.
 STORE_DOWN_SECONDS = 3.0
 STORE_UP_SECONDS = 15.0
@@ -38,6 +39,7 @@ class Condition(Protocol):
         key: Names it in the store.
         threshold: What the balance is compared with, where it is; tokens.
         quiet_seconds: How long it stays on after any gateway last saw it.
+        again_seconds: After which it is told again while it goes on; 0: it is told once.
         reads_balance: Whether it depends on what was last heard of the balance.
     """
 
@@ -45,6 +47,7 @@ class Condition(Protocol):
     key: str
     threshold: int | None
     quiet_seconds: float
+    again_seconds: float
     reads_balance: bool
 
     def look(self, now: float) -> Sighting:
@@ -66,6 +69,7 @@ class BalanceBelow:
     """
 
     quiet_seconds = 0.0
+    again_seconds = 0.0
     reads_balance = True
 
     def __init__(self, alarm: Alarm, threshold: int, read: Callable[[], Balance | None]) -> None:
@@ -102,6 +106,7 @@ class KeepaOutage:
     key = str(Alarm.KEEPA_OUTAGE)
     threshold: int | None = None
     quiet_seconds = BREAKER_QUIET_SECONDS
+    again_seconds = 0.0
     reads_balance = False
 
     def __init__(self, is_open: Callable[[], bool]) -> None:
@@ -128,6 +133,7 @@ class Drift:
     key = str(Alarm.DRIFT)
     threshold: int | None = None
     quiet_seconds = DRIFT_QUIET_SECONDS
+    again_seconds = DRIFT_AGAIN_SECONDS
     reads_balance = False
 
     def __init__(self, listener: Listener, clock: Callable[[], float]) -> None:

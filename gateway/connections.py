@@ -182,9 +182,23 @@ class Connections:
                     happy_eyeballs_delay=self._eyeballs_delay,
                 )
         except (OSError, ssl.CertificateError, UnicodeError) as error:  # TimeoutError is an OSError
-            # The class is all that may be told: its text has the address.
-            raise NoConnection(type(error).__name__) from None
+            raise NoConnection(_word_of(error, has_tls=self._tls is not None)) from None
         return connection
+
+
+def _word_of(error: Exception, *, has_tls: bool) -> str:
+    """Return the error's class and what TLS says: its text has the address."""
+    word = type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return (
+            f"TLS: {error.reason or word}; if the port speaks no TLS, the URL begins with http://"
+        )
+    # What a port that speaks something else does with the first bytes of TLS.
+    if has_tls and isinstance(error, ConnectionResetError | ConnectionAbortedError | TimeoutError):
+        return f"{word}, or no TLS at that port"
+    return word
 
 
 def _is_address(host: str) -> bool:

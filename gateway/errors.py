@@ -318,11 +318,19 @@ class RateLimited(Refusal):
 
 
 class UpstreamUnreachable(Refusal):
-    """Keepa could not be reached, or dropped the call without an answer."""
+    """Keepa could not be reached, or dropped the call without an answer.
+
+    Args:
+        trouble: For the log and `check`: what happened, without any address.
+    """
 
     status, reason, type, retryable = 502, "upstream_unreachable", "upstream", True
     default_retry_ms = 5_000
     message = "Keepa could not be reached"
+
+    def __init__(self, message: str | None = None, *, trouble: str = "") -> None:
+        super().__init__(message)
+        self.trouble = trouble
 
 
 class LedgerUnavailable(Refusal):

@@ -9,7 +9,7 @@ import structlog
 
 from gateway.balance import MICRO
 from gateway.envelope import Envelope, read_envelope
-from gateway.errors import BalanceUnknown, LedgerUnavailable, Refusal
+from gateway.errors import BalanceUnknown, LedgerUnavailable, Refusal, UpstreamUnreachable
 from gateway.ledger import Code, Ledger, Observation, Outlook, Turn
 from gateway.upstream import Upstream
 
@@ -119,7 +119,8 @@ class Observer:
                 admitted_in = await self.refresh()
             except Refusal as refusal:
                 if not failures:
-                    _log.warning("balance_not_refreshed", reason=refusal.reason)
+                    trouble = refusal.trouble if isinstance(refusal, UpstreamUnreachable) else ""
+                    _log.warning("balance_not_refreshed", reason=refusal.reason, trouble=trouble)
                 if isinstance(refusal, LedgerUnavailable):
                     self._answer(refusal)
                 if not self._inquiry:

@@ -108,6 +108,7 @@ class Upstream:
     ) -> None:
         self.is_simulated = False
         self._connections = Connections(URL(base_url))
+        self._is_plain = base_url.startswith("http:")
         self._token_target = f"/token?key={key}"
         self._on_token = on_token
 
@@ -132,11 +133,14 @@ class Upstream:
         """
         try:
             answer = await self._connections.request(method, target, headers, body)
-        except NoConnection:
-            raise NotSent from None
-        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError):
+        except NoConnection as error:
+            raise NotSent(trouble=str(error)) from None
+        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
             # From None: their texts may have the URL, and so the key.
-            raise UpstreamUnreachable from None
+            trouble = type(error).__name__
+            if self._is_plain:
+                trouble += "; if the port speaks TLS, the URL begins with https://"
+            raise UpstreamUnreachable(trouble=trouble) from None
         self.is_simulated = answer.headers.get("Server") == _SIMULATOR
         return answer
 

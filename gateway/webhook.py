@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 import orjson
@@ -13,10 +14,25 @@ from yarl import URL
 _log: Any = structlog.get_logger(__name__)
 
 _POST_SECONDS = 5.0
+_SAID_BYTES = 200
 # Between attempts; then it is given up for now.
 _BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 # Of a 4xx these may pass by themselves; any other says that the same post will fail again.
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+class Outcome(NamedTuple):
+    """What became of one attempt.
+
+    Attributes:
+        problem: One word or a status; None: it arrived.
+        status: The receiver's, if there was one.
+        said: The beginning of its answer's body, on one line. It may repeat the URL.
+    """
+
+    problem: int | str | None
+    status: int | None = None
+    said: str = ""
 
 
 class Webhook:
@@ -54,7 +70,7 @@ class Webhook:
     async def post(self, event: Mapping[str, object]) -> bool:
         """Post one event, again where that may help; say whether it arrived (a 2xx)."""
         for attempt, pause in enumerate((*self._backoff_seconds, None), 1):
-            problem = await self._try(event)
+            problem = (await self.try_once(event)).problem
             facts = {"name": event["name"], "state": event["state"], "attempt": attempt}
             if problem is None:
                 _log.info("alert_posted", **facts)
@@ -66,8 +82,9 @@ class Webhook:
             await asyncio.sleep(pause)
         return False
 
-    async def _try(self, event: Mapping[str, object]) -> int | str | None:
-        """Return what went wrong, in one word or a status; None: it arrived."""
+    async def try_once(self, event: Mapping[str, object]) -> Outcome:
+        """Post one event once."""
+        said = ""
         try:
             async with self._session.post(
                 self._url,
@@ -77,10 +94,19 @@ class Webhook:
                 allow_redirects=False,
             ) as response:
                 status = response.status
+                # A receiver that hangs in its answer's body has taken the post all the same.
+                with suppress(aiohttp.ClientError, OSError):
+                    said = _one_line(await response.content.read(_SAID_BYTES))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             # The class is all that may be told: texts of these have the URL.
-            return type(error).__name__
-        return None if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES else status
+            return Outcome(type(error).__name__)
+        is_good = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+        return Outcome(None if is_good else status, status, said)
+
+
+def _one_line(body: bytes) -> str:
+    text = " ".join(body.decode("utf-8", "replace").split())
+    return "".join(char for char in text if char.isprintable())
 
 
 def _may_pass(status: int) -> bool:

@@ -190,6 +190,10 @@ class CostTable:
             rule = self._rules.get(name, self._rules[UNKNOWN])
             self._rules[name] = rule._replace(base=base)
 
+    def base(self, endpoint: str) -> int:
+        """Return the base tokens of an endpoint that the table has."""
+        return self._rules[canonical_name(endpoint)].base
+
     @property
     def names(self) -> Iterable[str]:
         """The endpoints that it has a price for, `unknown` among them."""

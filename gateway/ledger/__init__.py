@@ -1,6 +1,6 @@
 """The account's tokens, in Redis, changed only by atomic scripts."""
 
-from gateway.ledger.alarms import Agreement, Alarms, Sighting
+from gateway.ledger.alarms import OUTAGE, Agreement, Alarms, Sighting
 from gateway.ledger.embedded import EmbeddedStore
 from gateway.ledger.feed import Chronicle, Sample, Told
 from gateway.ledger.ledger import Ledger
@@ -26,6 +26,7 @@ from gateway.ledger.values import (
 
 __all__ = [
     "DAYS_KEPT",
+    "OUTAGE",
     "Admission",
     "Agreement",
     "Alarms",

@@ -69,7 +69,7 @@ class RedisStore:
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._first_attempt = asyncio.Event()
-        self._trouble = Trouble(self.kind)
+        self._trouble = Trouble(self.kind, has_tls=parsed.tls is not None)
         self._detour = Detour(self._dialer, self._greet, self.learning_us, self._send_home)
 
     @property
@@ -81,6 +81,11 @@ class RedisStore:
     def trouble(self) -> str:
         """One word of why the store is away, or was last."""
         return self._trouble.word
+
+    @property
+    def hint(self) -> str:
+        """What to do about it; empty: nothing that is known."""
+        return self._trouble.hint
 
     @property
     def refuses_writes(self) -> bool:

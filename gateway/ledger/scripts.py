@@ -53,9 +53,25 @@ COUNT = _compose("count")
 FEED = _stand_alone("feed")
 ALARM = _stand_alone("alarm")
 TOLD = _stand_alone("told")
+OUTAGES = _stand_alone("outages")
 USAGE = _stand_alone("usage")
 
-ALL = (RESERVE, SETTLE, RELEASE, KEEP, OBSERVE, CLAIM, LOOK, LINE, COUNT, FEED, ALARM, TOLD, USAGE)
+ALL = (
+    RESERVE,
+    SETTLE,
+    RELEASE,
+    KEEP,
+    OBSERVE,
+    CLAIM,
+    LOOK,
+    LINE,
+    COUNT,
+    FEED,
+    ALARM,
+    TOLD,
+    OUTAGES,
+    USAGE,
+)
 TEXTS = tuple(dict.fromkeys(script.text for script in ALL))
 """What a server has to load."""
 
@@ -105,5 +121,5 @@ def name_feed_keys(account: str) -> tuple[str, ...]:
 
 
 def name_alarm_keys(account: str) -> tuple[str, ...]:
-    """Return the keys of `alarm.lua` and `told.lua`, in their order."""
+    """Return the keys of `alarm.lua`, `told.lua` and `outages.lua`, in their order."""
     return (f"keepa-gateway:{{{account}}}:alarms",)

@@ -22,8 +22,10 @@ _NEAR = 0.83
 _OWN_PREFIX, _NEAR_OWN = "KEEPA_", 0.75
 # PORT, HOST: shorter names are near to many.
 _SHORTEST = 7
-# What the client module reads, and what is near by chance.
-_OTHERS = {"KEEPA_WAIT", "REDIS_USER"}
+# What the clients read, and what is near by chance.
+_OTHERS = {
+    "KEEPA_MAX_WAIT_SECONDS", "KEEPA_SERVICE_KEY", "KEEPA_SERVICE_NAME", "KEEPA_WAIT", "REDIS_USER",
+}  # fmt: skip
 # Of a Kubernetes service named as one of ours begins.
 _SERVICE_LINK = re.compile(r".*_SERVICE_(HOST|PORT.*)|.*_PORT(_\d+_(TCP|UDP|SCTP).*)?")
 _AT_MOST = 5

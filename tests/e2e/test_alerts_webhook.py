@@ -35,12 +35,16 @@ async def steer(simulator, path, tokens):
     assert answer.status == 200
 
 
-def serve_two(machines, simulator, redis, receiver, **settings):
+def serve_one(machines, simulator, redis, receiver, **settings):
     chosen = {
         "keepa_base_url": simulator.url, "redis_url": redis.url, "drain_seconds": 0,
         "alert_webhook_url": receiver.url, "balance_max_age_seconds": 1, "log_level": "DEBUG",
     }  # fmt: skip
-    return [machines.serve(**chosen, **settings) for _ in range(2)]
+    return machines.serve(**chosen, **settings)
+
+
+def serve_two(*parties, **settings):
+    return [serve_one(*parties, **settings) for _ in range(2)]
 
 
 def by_process(gateways, event):
@@ -152,6 +156,79 @@ async def test_an_outage_of_redis_is_told_by_each_gateway(machines, redis, recei
         assert {event["name"] for event in events} == {"redis_outage"}
         assert {by_process(gateways, event)[0] for event in events} == set(gateways)
         assert all(event["since"] for event in events)
+
+
+ALARMS = "keepa-gateway:{of-the-test}:alarms"
+
+
+async def lose_redis(machines, redis, receiver):
+    """Return a gateway that has told of an outage, and what it posted."""
+    simulator = await machines.simulate(tokens=200).started()
+    gateway = serve_one(machines, simulator, redis, receiver, account="of-the-test")
+    await (await gateway.started()).ready()
+    redis.kill()
+    return simulator, gateway, await receiver.wait_for("redis_outage", "firing")
+
+
+async def test_an_outage_whose_gateway_died_after_it_is_ended_by_the_next(
+    machines, redis, receiver, figures
+):
+    """Killed within seconds of the recovery it leaves nothing open: its successor ends it."""
+    simulator, gateway, begun = await lose_redis(machines, redis, receiver)
+    redis.start()
+    await until(lambda: b"redis_outage" in redis.command("HKEYS", ALARMS))
+    gateway.kill()
+    killed_at = time.monotonic()
+    successor = serve_one(machines, simulator, redis, receiver, account="of-the-test")
+    await (await successor.started()).ready()
+    ended = await receiver.wait_for("redis_outage", "resolved", 45)
+    figures(ended_seconds=round(time.monotonic() - killed_at, 1))
+    assert (ended["gateway"], ended["since"]) == (begun["gateway"], begun["since"])
+    await asyncio.sleep(2)
+    assert receiver.told() == [("redis_outage", "firing"), ("redis_outage", "resolved")]
+    assert b"redis_outage" not in redis.command("HKEYS", ALARMS)
+
+
+async def test_a_stopped_gateway_ends_the_outage_that_it_told(machines, redis, receiver):
+    """Stopped while Redis is away, it tells the end itself: nobody else would know of it."""
+    _, gateway, begun = await lose_redis(machines, redis, receiver)
+    gateway.terminate()
+    assert await gateway.ended() == 0
+    ended = await receiver.wait_for("redis_outage", "resolved", 1)
+    assert ended["gateway"] == begun["gateway"]
+    assert "has stopped" in ended["text"]
+
+
+async def test_keepas_outage_of_a_killed_gateway_is_ended_by_the_next(machines, redis, receiver):
+    """What it told is in Redis, so its successor finds it and tells the end."""
+    simulator = await machines.simulate(tokens=500).started()
+    chosen = {"breaker_failures": 1, "upstream_retries": 0}
+    gateway = serve_one(machines, simulator, redis, receiver, **chosen)
+    await (await gateway.started()).ready()
+    simulator.kill()
+    assert (await gateway.ask(PRODUCT)).status == 502
+    await receiver.wait_for("keepa_outage", "firing")
+    gateway.kill()
+    simulator = await machines.simulate(tokens=500).started()
+    await serve_one(machines, simulator, redis, receiver, **chosen).started()
+    await receiver.wait_for("keepa_outage", "resolved", 60)
+    assert receiver.told() == [("keepa_outage", "firing"), ("keepa_outage", "resolved")]
+
+
+async def test_keepas_outage_ends_with_a_gateway_that_is_alone(machines, receiver):
+    """Without Redis nobody could tell the end after a stop, so the gateway does."""
+    simulator = await machines.simulate(tokens=500).started()
+    gateway = machines.serve(
+        keepa_base_url=simulator.url, alert_webhook_url=receiver.url, drain_seconds=0,
+        breaker_failures=1, upstream_retries=0, balance_max_age_seconds=3600,
+    )  # fmt: skip
+    await (await gateway.started()).ready()
+    simulator.kill()
+    assert (await gateway.ask(PRODUCT)).status == 502
+    await receiver.wait_for("keepa_outage", "firing")
+    gateway.terminate()
+    assert await gateway.ended() == 0
+    await receiver.wait_for("keepa_outage", "resolved", 1)
 
 
 async def test_keepas_outage_is_one_for_all_gateways(machines, redis, receiver):

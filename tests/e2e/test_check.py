@@ -4,22 +4,24 @@ import asyncio
 import re
 
 import pytest
+from support.certificates import serve_with, sign_for_loopback
 from support.processes import KEY
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer
 from support.scripted_keepa import scripted_keepa
+from support.webhook_receiver import SECRET_PATH, receiving
 
 pytestmark = pytest.mark.e2e
 
 PASSWORD = "hunter2-of-redis"
 
 
-async def check(machines, **settings):
+async def check(machines, *arguments, **settings):
     """Run it; return the exit code and the lines by their grade."""
-    process = machines.run("check", **{"keepa_api_key": KEY, **settings})
-    code = await process.ended()
+    process = machines.run("check", *arguments, **{"keepa_api_key": KEY, **settings})
+    code = await process.ended(30)
     assert process.errors == ""
     assert not [secret for secret in (KEY, PASSWORD) if secret in process.output]
-    graded = {"good": [], "warning": [], "bad": []}
+    graded = {"good": [], "warning": [], "bad": [], "setting": []}
     for line in process.output.splitlines():
         grade, _, text = line.partition(" ")
         graded[grade].append(text.strip())
@@ -142,14 +144,17 @@ async def test_an_old_redis_is_told(machines, keepa, redis):
         ({"enforce": "false"}, 0, "warning", "ENFORCE=false"),
         ({"host": "0.0.0.0", "allow_anonymous": "true"}, 0, "warning", "ALLOW_ANONYMOUS.*0.0.0.0"),
         ({"host": "0.0.0.0", "service_keys": "a:of-the-a"}, 0, "warning", "without ADMIN_TOKEN"),
-        ({"keepa_api_key": f"{KEY}\n"}, 1, "warning", "KEEPA_API_KEY has blanks"),
+        ({"keepa_api_key": f"{KEY}\n"}, 0, "good", "77 tokens"),
+        ({"alert_balance": 901}, 0, "warning", "more than half of the bucket of 1800"),
+        ({"http_proxy": "http://u:pw@p.example:1"}, 0, "warning", "HTTP_PROXY set, and not used"),
         ({"keepa_api_key": "another"}, 1, "bad", "KEEPA_API_KEY"),
         ({"keepa_base_url": "simulator"}, 0, "warning", "no real Keepa"),
         ({}, 0, "warning", "embedded"),
     ],
     ids=[
         "floor above the bucket", "balance below the floor", "service's floor", "alert", "buffer",
-        "shadow", "anybody", "no admin token", "blanks", "wrong key", "simulator", "embedded",
+        "shadow", "anybody", "no admin token", "blanks", "plan", "proxy", "wrong key",
+        "simulator", "embedded",
     ],
 )  # fmt: skip
 async def test_what_is_set_is_judged(machines, keepa, settings, code, grade, words):
@@ -166,3 +171,88 @@ async def test_what_is_no_keepa_is_told(machines):
         code, told = await check(machines, keepa_base_url=keepa.url)
     assert code == 1
     assert "no Keepa; check KEEPA_BASE_URL" in told["bad"][0]
+
+
+async def test_another_file_than_env_is_read(machines, keepa, tmp_path):
+    """`--env-file` names it; misspelt names in it are told, settings in force without secrets."""
+    file = tmp_path / "settings.env"
+    file.write_text(
+        "SERVICE_KEYS=shop:of-the-shop,shop:of-old\nADMIN_TOKEN=of-the-admin\n"
+        "REDIS_URL=redis://me:hunter2@127.0.0.1:1/3\nMIN_BALANCE_TRESHOLD=5\nLOG_FORMAT=console\n"
+    )
+    _, told = await check(machines, "--env-file", str(file), keepa_base_url=keepa.url)
+    assert (
+        "settings: MIN_BALANCE_TRESHOLD is no setting; did you mean MIN_BALANCE_THRESHOLD?"
+        in told["warning"]
+    )
+    assert {
+        "KEEPA_API_KEY=***", f"KEEPA_BASE_URL={keepa.url}", "ADMIN_TOKEN=***",
+        "REDIS_URL=redis://***@127.0.0.1:1/3", "SERVICE_KEYS=shop:***,shop:***",
+        "LOG_FORMAT=console", "MIN_BALANCE_THRESHOLD=10 (default)", "ENDPOINT_COSTS={} (default)",
+        "RESERVATION_TTL_SECONDS= (default)", "ENFORCE=true (default)",
+    } <= set(told["setting"])  # fmt: skip
+    for secret in ("of-the-shop", "of-old", "of-the-admin", "hunter2"):
+        assert secret not in str(told)
+
+
+async def test_a_file_that_is_not_there_is_told(machines):
+    """A slip in its name must not check the environment alone."""
+    process = machines.run("check", "--env-file", "/nowhere/settings.env", keepa_api_key=KEY)
+    assert await process.ended(30) == 2
+    assert process.errors == "--env-file /nowhere/settings.env: there is no such file\n"
+
+
+async def test_tls_to_a_plain_port_is_named(machines, keepa, redis):
+    """https and rediss:// where nobody speaks TLS: both lines say that TLS is the matter."""
+    code, told = await check(
+        machines,
+        keepa_base_url=keepa.url.replace("http:", "https:"),
+        redis_url=redis.url.replace("redis:", "rediss:"),
+    )
+    assert code == 1
+    store, upstream = told["bad"]
+    assert re.match("store: .*speaks no TLS.*redis://", store)
+    assert re.match(r"keepa: no connection \(TLS: .*http://", upstream)
+
+
+async def test_a_plain_call_to_a_tls_port_is_told(machines, tmp_path):
+    """http and redis:// where TLS is spoken: both lines say what the URL begins with then."""
+    sign_for_loopback(tmp_path)
+
+    async def hear(reader, writer):
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1", 0, ssl=serve_with(tmp_path)) as server:
+        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        code, told = await check(
+            machines, keepa_base_url=f"http://{place}", redis_url=f"redis://{place}"
+        )
+    assert code == 1
+    store, upstream = told["bad"]
+    assert re.match("store: .*rediss://", store)
+    assert re.match("keepa: .*speaks TLS.*https://", upstream)
+
+
+@pytest.mark.parametrize("status", [200, 404, 302])
+async def test_a_test_alert_is_posted(machines, keepa, status):
+    """`--webhook` posts one alert that says it is a test, and tells what the receiver answered."""
+    async with receiving() as receiver:
+        receiver.script = [status]
+        code, told = await check(
+            machines, "--webhook", keepa_base_url=keepa.url, alert_webhook_url=receiver.url
+        )
+    (event,) = receiver.events
+    assert (event["name"], event["state"]) == ("test", "firing")
+    assert event["text"].startswith(f"Keepa account {event['account']}: this is a test from ")
+    is_good = status == 200
+    assert code == (0 if is_good else 1)
+    (line,) = [line for line in told["good" if is_good else "bad"] if line.startswith("webhook:")]
+    assert str(status) in line
+    assert SECRET_PATH not in str(told)
+
+
+async def test_a_test_alert_wants_a_webhook(machines, keepa):
+    """Without ALERT_WEBHOOK_URL there is nowhere to post; without the option nothing is posted."""
+    code, told = await check(machines, "--webhook", keepa_base_url=keepa.url)
+    assert code == 1
+    assert "ALERT_WEBHOOK_URL is empty" in told["bad"][0]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from support.waiting import until
 
-from gateway.ledger import Agreement, Alarms, Sighting, Store
+from gateway.ledger import OUTAGE, Agreement, Alarms, Sighting, Store
 from gateway.ledger.ledger import Ledger
 
 SEEN = Sighting(0.0)
@@ -18,14 +18,14 @@ class Gateway:
     """One gateway's part: it believes what it heard, as alerts.py does."""
 
     def __init__(self, store: Store, account: str, claim_seconds: float = 10.0) -> None:
-        self.alarms = Alarms(store, account, claim_seconds=claim_seconds)
+        self.alarms = Alarms(store, account, "gateway-1:7", claim_seconds=claim_seconds)
         self.believed = False
 
     async def say(
-        self, sighting: Sighting, *, quiet: float = 0.0, name: str = "drift"
+        self, sighting: Sighting, *, quiet: float = 0.0, name: str = "drift", again: float = 0.0
     ) -> Agreement:
         agreement = await self.alarms.agree(
-            name, sighting, quiet_seconds=quiet, believed=self.believed
+            name, sighting, quiet_seconds=quiet, believed=self.believed, again_seconds=again
         )
         self.believed = agreement.told
         return agreement
@@ -34,8 +34,8 @@ class Gateway:
         """Say what is seen; return what is to be posted."""
         return (await self.say(sighting, **how)).to_post
 
-    async def confirm(self, *, is_on: bool, name: str = "drift") -> None:
-        await self.alarms.note_post(name, is_on=is_on, pause_seconds=0)
+    async def confirm(self, *, is_on: bool, name: str = "drift", tokens: int = 0) -> None:
+        await self.alarms.note_post(name, is_on=is_on, pause_seconds=0, tokens=tokens)
         self.believed = is_on
 
 
@@ -222,3 +222,102 @@ async def test_the_ledger_is_left_alone(join: Join, ledger: Ledger) -> None:
     after = await ledger.look()
     assert after._replace(balance=before.balance) == before
     assert after.balance[:6] == before.balance[:6]
+
+
+async def test_one_that_goes_on_is_told_again_with_the_sum(join: Join) -> None:
+    """After the time for it, and only with more tokens, one of all gateways tells it again."""
+    one, other = join(), join()
+    first = await one.say(Sighting(0.0, tokens=7), again=0.4)
+    assert (first.to_post, first.tokens_told) == (True, 0)
+    await one.confirm(is_on=True, tokens=first.tokens)
+    assert await other.posts(Sighting(0.0, tokens=5), again=0.4) is None
+    told: list[Agreement] = []
+
+    async def is_told_again() -> bool:
+        told[:] = [await one.say(SEEN, again=0.4)]
+        return told[0].to_post is True
+
+    await until(is_told_again, 3)
+    assert await other.posts(SEEN, again=0.4) is None
+    assert (told[0].tokens, told[0].tokens_told, told[0].since) == (12, 7, first.since)
+    await one.confirm(is_on=True, tokens=12)
+    await asyncio.sleep(0.5)
+    # Nothing was added since.
+    assert await other.posts(SEEN, again=0.4) is None
+    later = await other.say(Sighting(0.0, tokens=1), again=0.4)
+    assert (later.to_post, later.tokens, later.tokens_told) == (True, 13, 12)
+    await other.confirm(is_on=True, tokens=13)
+    assert await one.posts(NOT_SEEN, again=0.4) is False
+    await one.confirm(is_on=False)
+    anew = await other.say(Sighting(0.0, tokens=2), again=0.4)
+    assert (anew.to_post, anew.tokens, anew.tokens_told) == (True, 2, 0)
+
+
+async def test_a_post_that_failed_is_told_again_with_all_since(join: Join) -> None:
+    """What one post could not tell the next one does."""
+    gateway = join()
+    await gateway.say(Sighting(0.0, tokens=7), again=0.1)
+    await gateway.confirm(is_on=True, tokens=7)
+
+    async def is_due() -> bool:
+        return await gateway.posts(Sighting(0.0, tokens=1), again=0.1) is True
+
+    await until(is_due, 2)
+    await gateway.alarms.note_post("drift", is_on=True, pause_seconds=0.05, tokens=8)
+
+    async def is_due_again() -> bool:
+        agreement = await gateway.say(SEEN, again=0.1)
+        return agreement.to_post is True and agreement.tokens_told == 7
+
+    await until(is_due_again, 2)
+
+
+async def test_what_an_older_gateway_told_is_not_told_again_at_once(join: Join) -> None:
+    """Without a note of when it was told, the time for telling it again begins now."""
+    old, new = join(), join()
+    await old.say(Sighting(0.0, tokens=7))
+    await old.confirm(is_on=True)
+    agreement = await new.say(Sighting(0.0, tokens=1), again=60)
+    assert (agreement.to_post, agreement.tokens_told) == (None, 7)
+
+
+OWN = f"{OUTAGE}gateway-1:7"
+
+
+async def note_outage(gateway: Gateway) -> Agreement:
+    return await gateway.alarms.agree(
+        OWN, SEEN, quiet_seconds=0.3, believed=True, began_seconds_ago=90
+    )
+
+
+async def test_an_outage_that_is_left_is_ended_by_whoever_comes_next(join: Join) -> None:
+    """Noted by its gateway, it is open to all; once the note is old one of them ends it."""
+    gone, next_one, other = join(), join(), join()
+    assert await next_one.alarms.outages() == []
+    noted = await note_outage(gone)
+    assert (noted.told, noted.to_post) == (True, None)
+    assert noted.now - noted.since == pytest.approx(90, abs=0.1)
+    assert await next_one.alarms.outages() == [OWN]
+    # Its gateway may yet tell it.
+    assert (await next_one.say(NOT_SEEN, name=OWN, quiet=0.3)).ask_again_seconds > 0
+
+    async def is_left() -> bool:
+        return await next_one.posts(NOT_SEEN, name=OWN, quiet=0.3) is False
+
+    await until(is_left, 2)
+    assert await other.posts(NOT_SEEN, name=OWN, quiet=0.3) is None
+    await next_one.confirm(is_on=False, name=OWN)
+    assert await next_one.alarms.outages(over=OWN) == []
+    assert await other.posts(NOT_SEEN, name=OWN, quiet=0.3) is None
+
+
+async def test_a_renewed_note_is_its_gateways_to_end(join: Join) -> None:
+    """As long as the gateway lives nobody ends its outage for it; others' alarms are no outages."""
+    gateway, other = join(), join()
+    await gateway.posts(SEEN)
+    for _ in range(4):
+        await note_outage(gateway)
+        await asyncio.sleep(0.15)
+        assert await other.posts(NOT_SEEN, name=OWN, quiet=0.3) is None
+    assert await gateway.alarms.outages() == [OWN]
+    assert await gateway.alarms.outages(over=OWN) == []
