@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gateway.alert_texts import About, describe_event
+from gateway.alert_texts import About, describe_event, describe_test
 from gateway.balance import NO_EVENTS, UNKNOWN, Balance, Events
 from gateway.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
 from gateway.errors import BadSetting
@@ -223,3 +223,30 @@ def test_defaults_are_those_of_the_contract():
     chosen = settings()
     assert chosen.alert_balance == 50
     assert chosen.alert_webhook_url.get_secret_value() == ""
+
+
+def test_drift_that_goes_on_says_how_much_is_new():
+    """Told again, its sentence has what came since the last alert, and the sum."""
+    event = describe_event(
+        Alarm.DRIFT, ABOUT, is_on=True, balance=BALANCE, tokens=50, tokens_told=30,
+        since=1_795_347_000, at=1_795_347_660,
+    )  # fmt: skip
+    assert "20 tokens since the last alert, 50 in all" in event["text"]
+    assert (event["state"], event["tokens"]) == ("firing", 50)
+
+
+def test_an_outage_may_end_with_its_gateway():
+    """Then nobody says that Redis is back."""
+    event = describe_event(
+        Alarm.REDIS_OUTAGE, ABOUT, is_on=False, balance=None, since=0, at=0, has_stopped=True
+    )
+    assert "gateway-1:7 has stopped" in event["text"]
+    assert event["state"] == "resolved"
+
+
+def test_a_test_has_the_fields_of_every_event():
+    """Whoever reads events can read it, and sees that nothing is wrong."""
+    event = describe_event(Alarm.DRIFT, ABOUT, is_on=True, balance=None, since=0, at=0)
+    test = describe_test(ABOUT, at=0)
+    assert list(test) == list(event)
+    assert "nothing is wrong" in test["text"]

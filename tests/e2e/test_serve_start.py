@@ -1,4 +1,4 @@
-"""SIGHUP: what a reload sends to servers, and a closed terminal to everything in it."""
+"""Misspelt variables at the start, and SIGHUP: of a reload, and of a terminal that is closed."""
 
 import asyncio
 import signal
@@ -46,3 +46,14 @@ async def test_the_simulator_ends_with_its_terminal(tmp_path, is_nohup):
     finally:
         process.kill()
         process.wait()
+
+
+async def test_a_misspelt_variable_is_told_at_the_start(machines):
+    """One line of the log, before it listens, and the gateway serves."""
+    gateway = machines.serve(
+        keepa_base_url="simulator", min_balance_treshold=5, safty_buffer=7, drain_seconds=0
+    )
+    await gateway.started()
+    (line,) = gateway.logged("misspelt_settings")
+    assert "did you mean MIN_BALANCE_THRESHOLD?" in line["hint"]
+    assert "did you mean SAFETY_BUFFER?" in line["hint"]
