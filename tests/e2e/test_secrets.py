@@ -53,7 +53,7 @@ async def call_in_every_bad_way(url, keepa):
         f"GET /{'x' * 140_000}?key={secret} HTTP/1.1\r\nHost: g\r\n\r\n".encode(),
         f"GET {TARGET} HTTP/1.1\r\nHost: g\r\nX-Api-Key {secret}\r\n\r\n".encode(),
         f"GET {TARGET} HTTP/1.1\r\nHost: g\r\nX-Long: {'x' * 140_000}{secret}\r\n\r\n".encode(),
-        f"GET http://x{TARGET}&key={secret} HTTP/1.1\r\nHost: g\r\n\r\n".encode(),
+        f"GET http://x/a/b?key={secret} HTTP/1.1\r\nHost: g\r\n\r\n".encode(),
         f"BREW {TARGET}&key={secret} HTTP/1.1\r\nHost: g\r\n\r\n".encode(),
         f"POST /query?key={secret} HTTP/1.1\r\nHost: g\r\n"
         "Transfer-Encoding: chunked\r\n\r\nZZ\r\n".encode(),
