@@ -152,6 +152,20 @@ class Moves:
         await self.fleet.empty()
         await self._start_over(pick, number)
 
+    async def set_clock_back(self, pick: int, number: int) -> None:
+        # A step that is waited out, some seconds, or hours.
+        ms = (300 + number % 600, 1001 + 20 * number, 3_600_000 + 5_000 * number)[pick % 3]
+        await self.fleet.set_clock_back(ms)
+        if ms > 1000:
+            await self._start_over(pick, number)
+
+    async def lose_key(self, pick: int, number: int) -> None:
+        # Not the line, whose calls are asked again at the end of their wait only; not the markers,
+        # without which a late copy is charged twice.
+        names = ("holds", "ledger", "expiries", "starts", "services", "gateways")
+        await self.fleet.lose_key(names[pick % len(names)])
+        await self._start_over(pick, number)
+
     async def _start_over(self, pick: int, number: int) -> None:
         if number % 4 != 0:
             await self.fleet.observe_now(self._gateway(pick))
@@ -177,7 +191,7 @@ WEIGHTS = {
     "reserve": 2, "wait": 2, "ask_token": 2, "observe": 2, "settle_again": 2, "settle_blindly": 2,
     "set_back": 2, "empty": 2, "spend_outside": 2, "save": 1, "lose": 1, "release": 1,
     "reserve_in_vain": 1, "crash": 1, "keep": 1, "grow_plan": 2, "wait_in_line": 7, "ask_again": 2,
-    "ask_line": 1, "leave": 1, "overdraw": 3,
+    "ask_line": 1, "leave": 1, "overdraw": 3, "set_clock_back": 2, "lose_key": 2,
 }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ believes can be held against what is true at any moment.
 """
 
 import asyncio
-import time
 from dataclasses import dataclass
 
 from gateway.balance import Events
@@ -153,9 +152,7 @@ class Fleet:
         ]  # fmt: skip
         to_be_had = None if self.outsider else self._to_be_had()
         self._referee.judge_admission(admission, to_be_had, len(live))
-        # What the store takes for the time, which no test can turn on a real Redis.
-        clock = self.home.clock
-        self._referee.note(hold, time.time() if isinstance(clock, TurnedClock) else clock.time())
+        self._referee.note(hold, self.home.store_time)
 
     def _to_be_had(self) -> int:
         """Keepa's balance, if all that is on its way there were charged."""
@@ -371,6 +368,21 @@ class Fleet:
             await self.home.empty()
         await self._start_over()
 
+    async def set_clock_back(self, ms: int) -> None:
+        """The store's clock is set back; no hold is lost by it."""
+        await self.home.set_clock_back(ms)
+        if isinstance(self.home.clock, TurnedClock):
+            await self._shift_presence(ms)
+        self._referee.start_over()
+
+    async def lose_key(self, name: str) -> None:
+        """One key is gone, and whoever runs a script finds that out."""
+        if name == "holds":
+            self._forget_the_dead()
+        await self.home.lose(name)
+        await self.ledgers[0].look()
+        await self._start_over()
+
     async def _start_over(self) -> None:
         await self._auditor.start_over()
         self._referee.start_over()
@@ -403,9 +415,12 @@ class Fleet:
     async def _turn(self, ms: int) -> None:
         await self.home.turn(ms)
         if isinstance(self.home.clock, TurnedClock):
-            gateways = self.home.keys[6]
-            for name in await self.home.client.zrange(gateways, 0, -1):
-                await self.home.client.zincrby(gateways, -ms * 1000, name)
+            await self._shift_presence(-ms)
+
+    async def _shift_presence(self, ms: int) -> None:
+        gateways = self.home.keys[6]
+        for name in await self.home.client.zrange(gateways, 0, -1):
+            await self.home.client.zincrby(gateways, ms * 1000, name)
 
     # What has to be true.
 

@@ -1,6 +1,7 @@
 """Where a fleet's ledger lives: a store, its clock, and what can happen to its data."""
 
 import itertools
+import time
 from typing import Any
 from unittest import mock
 
@@ -13,6 +14,7 @@ from gateway.ledger.scripts import name_keys
 from support.clock import SHIFT_CLOCK, FrozenClock, TurnedClock
 
 LEARNING_MS = 2500
+KEYS = ("ledger", "holds", "expiries", "starts", "services", "line", "gateways", "markers")
 _FOREVER_US = 10**13
 _lives = itertools.count(1)
 
@@ -38,6 +40,21 @@ class Home:
     async def turn(self, ms: int) -> None:
         """Let that much time pass for the ledger, its gateways and Keepa alike."""
         raise NotImplementedError
+
+    async def set_clock_back(self, ms: int) -> None:
+        """The store's clock is set back; time goes on from there."""
+        raise NotImplementedError
+
+    @property
+    def store_time(self) -> float:
+        """The store's clock, as hours and days go by."""
+        raise NotImplementedError
+
+    async def lose(self, name: str) -> None:
+        """Delete one key."""
+        await self.client.delete(self.keys[KEYS.index(name)])
+        if name in {"ledger", "holds"}:
+            self.begin_learning()
 
     def begin_learning(self) -> None:
         """The next script begins a new epoch: nothing is admitted for the learning time."""
@@ -76,8 +93,9 @@ class EmbeddedHome(Home):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FrozenClock()
+        self._behind_ms = 0
         self._patches = (
-            mock.patch.object(fakeredis.commands_mixins.server_mixin, "time", self.clock),
+            mock.patch.object(fakeredis.commands_mixins.server_mixin, "time", self),
             mock.patch.object(gateway.ledger.ledger, "time", self.clock),
         )
 
@@ -97,6 +115,17 @@ class EmbeddedHome(Home):
 
     async def turn(self, ms: int) -> None:
         self.clock.turn(ms)
+
+    async def set_clock_back(self, ms: int) -> None:
+        self._behind_ms += ms
+
+    def time(self) -> float:
+        """What the store takes for the time."""
+        return self.clock.time() - self._behind_ms / 1000
+
+    @property
+    def store_time(self) -> float:
+        return self.time()
 
 
 class RedisHome(Home):
@@ -124,6 +153,16 @@ class RedisHome(Home):
         await self.client.aclose()
         await self.store.close()
         self._patch.stop()
+
+    async def set_clock_back(self, ms: int) -> None:
+        await self._shift(-ms)
+        if ms > 1000:
+            self.begin_learning()
+
+    @property
+    def store_time(self) -> float:
+        # Which no test can turn.
+        return time.time()
 
     async def turn(self, ms: int) -> None:
         await self._shift(ms)

@@ -97,7 +97,7 @@ local function recount()
   end
 end
 
--- Look whether all keys are there, at the price of three counts. Returns whether holds are lost: only
+-- Look whether all keys are there, at the price of four counts. Returns whether holds are lost: only
 -- a new epoch has the gateways bring them back. All else can be told from the holds.
 local function check_keys()
   local holds, expiries = redis.call('HLEN', HOLDS), redis.call('ZCARD', EXPIRIES)
@@ -108,6 +108,8 @@ local function check_keys()
     return true
   elseif holds > expiries then
     distrust_sums('expiries_lost')
+  elseif state.held > 0 and redis.call('ZCARD', STARTS) == 0 then
+    distrust_sums('starts_lost')
   elseif holds > 0 and redis.call('HLEN', SERVICES) == 0 then
     distrust_sums('services_lost')
     recount_windows()
