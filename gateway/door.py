@@ -34,6 +34,8 @@ _HEAD_SECONDS = 30
 _READ_BYTES = 64 * 1024
 # How long a refused caller is heard out, and one beyond the bound may take for its request.
 _FAREWELL_SECONDS = 2.0
+# Nobody leaves so soon after its request.
+_AT_ONCE_SECONDS = 0.0005
 # How long a caller who ended its sending side may wait before it is probed; how soon a reset is
 # looked for then, and after that less and less often.
 _PATIENCE_SECONDS = 1.0
@@ -57,9 +59,9 @@ class Door(web.RequestHandler):
     """
 
     __slots__ = (
-        "_body", "_farewell", "_head_bytes", "_head_timer", "_is_deaf", "_is_half_closed",
-        "_is_probed", "_look_timer", "_stall_seconds", "_stall_timer", "_turnstile", "_wire",
-        "is_surplus", "leaving_cancels",
+        "_body", "_came_at", "_farewell", "_head_bytes", "_head_timer", "_is_deaf",
+        "_is_half_closed", "_is_probed", "_look_timer", "_stall_seconds", "_stall_timer",
+        "_turnstile", "_wire", "is_surplus", "leaving_cancels",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +95,7 @@ class Door(web.RequestHandler):
         self._is_deaf = False
         self._is_half_closed = False
         self._is_probed = False
+        self._came_at = 0.0
         self._look_timer: asyncio.TimerHandle | None = None
         self._farewell: asyncio.Future[None] | None = None
 
@@ -163,8 +166,8 @@ class Door(web.RequestHandler):
                 # The answer under way is the last, even if its head has told otherwise.
                 self.close()
             request = self._current_request
-            if request is None or request.version < HttpVersion11:
-                # Not begun yet: it came in one go with the request.
+            is_at_once = self._loop.time() - self._came_at < _AT_ONCE_SECONDS
+            if request is None or is_at_once or request.version < HttpVersion11:
                 self._look_timer = self._loop.call_later(_PATIENCE_SECONDS, self._look)
             else:
                 self._look()
@@ -175,12 +178,14 @@ class Door(web.RequestHandler):
         wire, request = self._wire, self._current_request
         if wire is None:
             return
-        if request is not None and not request.writer.output_size:
+        # Where nothing can be spared any more, nobody has to be probed.
+        is_open = self.leaving_cancels or self.has_next
+        if is_open and request is not None and not request.writer.output_size:
             if request.version >= HttpVersion11:
                 if not self._is_probed:
                     self._is_probed = True
                     wire.write(_PROBE)
-            elif self.leaving_cancels:
+            else:
                 wire.abort()
                 return
         if wire.get_extra_info("socket").getsockopt(SOL_SOCKET, SO_ERROR):
@@ -205,6 +210,7 @@ class Door(web.RequestHandler):
     def _note_newest(self, data: bytes, before: StreamReader) -> None:
         """Note the newest request, whose head ended in `data`; `before`: the body that was due."""
         message, self._body = self._messages[-1]
+        self._came_at = self._loop.time()
         if isinstance(message, _ErrInfo):
             # Nothing that follows can be told apart any more.
             self._is_deaf = True
