@@ -61,7 +61,7 @@ async def test_what_is_wrong_is_one_line(machines, gateway):
     """No token, a parameter that the gateway refuses, a time before all that is kept: code 1."""
     for arguments, token, told in (
         ([], "", "ADMIN_TOKEN"),
-        ([], "wrong", "ADMIN_TOKEN"),
+        ([], "wrong-token", "ADMIN_TOKEN"),
         (["--by=asin"], TOKEN, "`by` must be any of"),
         (["--from=2020-01-01"], TOKEN, "kept for 35 days"),
     ):
