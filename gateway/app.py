@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from aiohttp import web
@@ -34,6 +34,7 @@ from gateway.gate import Gate, Patience
 from gateway.intake import Intake
 from gateway.jobs import Job, in_background
 from gateway.ledger import (
+    AUTO,
     Alarms,
     Chronicle,
     EmbeddedStore,
@@ -95,11 +96,15 @@ def make_rules(settings: Settings) -> Rules:
     """Return what the ledger needs of the settings."""
     return Rules(
         hold_seconds=settings.hold_seconds,
-        rate_per_minute=settings.rate_limit_per_minute,
-        rate_burst=settings.rate_limit_burst,
+        rate_per_minute=_rate_of(settings.rate_limit_per_minute),
+        rate_burst=_rate_of(settings.rate_limit_burst),
         fresh_seconds=settings.balance_max_age_seconds,
         stale_seconds=settings.balance_max_age_seconds * _STALE_FACTOR,
     )
+
+
+def _rate_of(setting: int | Literal["auto"]) -> int:
+    return AUTO if setting == "auto" else setting
 
 
 def make_allowances(settings: Settings, costs: CostTable) -> Allowances:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.alert_texts import describe_test
-from gateway.app import make_about, make_allowances, open_store, upstream_of
+from gateway.app import make_about, make_allowances, make_rules, open_store, upstream_of
+from gateway.balance import Events
 from gateway.costs import CostTable
 from gateway.envelope import Envelope, read_envelope
 from gateway.errors import LedgerUnavailable, Refusal, UpstreamUnreachable
-from gateway.ledger import RedisStore, UsageHistory
+from gateway.ledger import EmbeddedStore, Ledger, Observation, RedisStore, UsageHistory
 from gateway.log import Redactor
 from gateway.real_key import RealKey
 from gateway.review import review_plan, review_settings
@@ -153,7 +154,9 @@ async def _check_keepa(settings: Settings, report: Report) -> None:
             what = f"{str(refusal).lower()}{_why(refusal)}"
             report.bad(f"keepa: {what}; check KEEPA_BASE_URL and the network")
         else:
-            _check_balance(read_envelope(body, encoding), settings, report)
+            envelope = read_envelope(body, encoding)
+            _check_balance(envelope, settings, report)
+            await _check_request_rate(envelope, settings, report)
         finally:
             upstream.close()
 
@@ -161,6 +164,33 @@ async def _check_keepa(settings: Settings, report: Report) -> None:
 def _why(refusal: Refusal) -> str:
     trouble = refusal.trouble if isinstance(refusal, UpstreamUnreachable) else ""
     return f" ({trouble})" if trouble else ""
+
+
+async def _check_request_rate(envelope: Envelope, settings: Settings, report: Report) -> None:
+    """Tell the limit in force under that plan, as the ledger's scripts see it."""
+    store = EmbeddedStore()
+    await store.open()
+    try:
+        ledger = Ledger(store, "check", make_rules(settings), _Silence())
+        turn = await ledger.claim()
+        observation = Observation(0, 0, envelope.refill_rate or 0, 0, time.monotonic())
+        await ledger.observe(turn, observation)
+        rate = (await ledger.look()).request_rate
+    finally:
+        await store.close()
+    if rate.per_minute:
+        limit = f"{rate.per_minute} requests a minute, {rate.burst} at once"
+    else:
+        limit = "any number of requests"
+    report.good(
+        f"requests: {limit} (RATE_LIMIT_PER_MINUTE={settings.rate_limit_per_minute}, "
+        f"RATE_LIMIT_BURST={settings.rate_limit_burst})"
+    )
+
+
+class _Silence:
+    def replied(self, script: str, seconds: float, events: Events) -> None:
+        """Nobody wants to know."""
 
 
 def _check_balance(envelope: Envelope, settings: Settings, report: Report) -> None:

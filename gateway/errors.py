@@ -311,10 +311,21 @@ class CodeLimit(_CostLimit):
 
 
 class RateLimited(Refusal):
-    """The request rate that all callers share is used up; the budget is not the reason."""
+    """The request rate that all callers share is used up; the budget is not the reason.
+
+    Args:
+        per_minute: The rate in force.
+        retry_after_ms: Until a slot.
+    """
 
     status, reason, type, retryable = 429, "rate_limited", "rateLimited", True
-    message = "Request rate exceeded: the call would fit the token budget, but not now"
+
+    def __init__(self, per_minute: int, *, retry_after_ms: int | None) -> None:
+        super().__init__(
+            f"All callers together may make {per_minute} requests a minute "
+            "(RATE_LIMIT_PER_MINUTE); the call would fit the token budget",
+            retry_after_ms=retry_after_ms,
+        )
 
 
 class UpstreamUnreachable(Refusal):

@@ -142,7 +142,7 @@ class Gate:
     async def _admit_anyway(self, call: Call, facts: Facts) -> Admitted:
         """Hold the call's price whatever speaks against it, and tell what did."""
         against = call.objection
-        purpose = Purpose.UNCOUNTED if against else Purpose.SHADOW
+        purpose = Purpose.REFUSED if against else Purpose.SHADOW
         with self._slots.on_the_way:
             trial = self._breaker.enter(call.service, call.price.endpoint)
             try:
@@ -270,6 +270,8 @@ def _refusal_of(call: Call, facts: Facts, admission: Admission) -> Refusal:
         return ServiceQuota(policy.caps, admission.room or 0, retry_after_ms=admission.wait_ms)
     if code == Code.CONCURRENCY:
         return ServiceConcurrency(policy.max_concurrency or 0)
+    if code == Code.RATE:
+        return RateLimited(admission.per_minute, retry_after_ms=admission.wait_ms)
     if code in _LATER:
         return _LATER[code](retry_after_ms=admission.wait_ms)
     return _AT_ANY_TIME[code]()
@@ -278,7 +280,6 @@ def _refusal_of(call: Call, facts: Facts, admission: Admission) -> Refusal:
 _LATER: dict[int, Callable[..., Refusal]] = {
     Code.FLOOR: InsufficientTokensError,
     Code.SERVICE_FLOOR: ServiceFloor,
-    Code.RATE: RateLimited,
 }
 _AT_ANY_TIME: dict[int, Callable[[], Refusal]] = {
     Code.CAPACITY: ExceedsCapacity,

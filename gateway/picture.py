@@ -10,7 +10,12 @@ from gateway.allowances import Allowances
 from gateway.breaker import Breaker
 from gateway.ledger import Look, UsageHistory
 from gateway.reports import Refused
-from gateway.status import Thresholds, describe_services, describe_tokens
+from gateway.status import (
+    Thresholds,
+    describe_request_rate,
+    describe_services,
+    describe_tokens,
+)
 
 _HOUR_SECONDS = 3_600
 # Whoever wants all of them asks /usage.
@@ -51,7 +56,12 @@ def describe_moment(setting: Setting, look: Look | None, gateways: int) -> dict[
     services = describe_services(look, setting.allowances, setting.services)
     tokens = describe_tokens(look, setting.thresholds)
     tokens["gain"] = look.balance.gain
-    return moment | {"tokens": tokens, "services": services, "gateways": gateways}
+    return moment | {
+        "tokens": tokens,
+        "services": services,
+        "gateways": gateways,
+        "request_rate": describe_request_rate(look),
+    }
 
 
 def describe_refusal(refused: Refused, number: str) -> dict[str, object]:

@@ -42,6 +42,11 @@ def describe_tokens(look: Look, thresholds: Thresholds) -> dict[str, object]:
     }
 
 
+def describe_request_rate(look: Look) -> dict[str, int] | None:
+    """Return how many requests all callers may make; None: any number."""
+    return look.request_rate._asdict() if look.request_rate.per_minute else None
+
+
 def describe_services(
     look: Look, allowances: Allowances, expected: Iterable[str]
 ) -> dict[str, object]:

@@ -22,7 +22,12 @@ from gateway.observer import Observer
 from gateway.proxy import Proxy
 from gateway.quotes import Quotes
 from gateway.reply import Reply
-from gateway.status import Thresholds, describe_services, describe_tokens
+from gateway.status import (
+    Thresholds,
+    describe_request_rate,
+    describe_services,
+    describe_tokens,
+)
 from gateway.turnstile import Turnstile
 from gateway.usage import UsagePage
 
@@ -139,6 +144,7 @@ class Site:
             {
                 "tokens": describe_tokens(look, standing.thresholds),
                 "services": describe_services(look, self._allowances, standing.services),
+                "request_rate": describe_request_rate(look),
                 "breaker": self._breaker.state.value,
                 "store": self._ledger.store.kind,
                 "enforce": standing.enforces,

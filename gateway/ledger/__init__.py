@@ -10,6 +10,7 @@ from gateway.ledger.replies import Code, Reply
 from gateway.ledger.store import ReplyLost, Store
 from gateway.ledger.usage import DAYS_KEPT, Item, UsageHistory
 from gateway.ledger.values import (
+    AUTO,
     Admission,
     Hold,
     Listener,
@@ -17,6 +18,7 @@ from gateway.ledger.values import (
     Observation,
     Outlook,
     Purpose,
+    RequestRate,
     Rules,
     Served,
     Terms,
@@ -25,6 +27,7 @@ from gateway.ledger.values import (
 )
 
 __all__ = [
+    "AUTO",
     "DAYS_KEPT",
     "OUTAGE",
     "Admission",
@@ -45,6 +48,7 @@ __all__ = [
     "RedisStore",
     "Reply",
     "ReplyLost",
+    "RequestRate",
     "Rules",
     "Sample",
     "Served",

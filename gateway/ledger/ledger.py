@@ -58,8 +58,7 @@ class Ledger:
         self._rules = rules
         self._listener = listener
         self._hold_us = int(rules.hold_seconds * _US)
-        has_rate = rules.rate_per_minute and rules.rate_burst
-        self._slot_us = 60 * _US // rules.rate_per_minute if has_rate else 0
+        self._rate = rules.rate_per_minute, rules.rate_burst
         self._epoch = 0
         self._doubt_at = 0
         # In doubt or in flight: what a new epoch has to learn of.
@@ -109,8 +108,7 @@ class Ledger:
             self._hold_us,
             service,
             endpoint,
-            self._slot_us,
-            rules.rate_burst,
+            *self._rate,
             int(rules.stale_seconds * _US),
             terms.argument,
             purpose,
@@ -127,7 +125,7 @@ class Ledger:
         if purpose is Purpose.QUOTE:
             self._check_store()
         reply = self._heard(script, began_at, raw)
-        wait_us, taken, against, room = reply.extra
+        wait_us, taken, against, room, per_minute = reply.extra
         if reply.code == Code.DONE and purpose is not Purpose.QUOTE:
             hold = Hold(
                 call_id,
@@ -139,7 +137,7 @@ class Ledger:
                 began_at,
             )
             self._live[call_id] = hold
-            return Admission(reply.code, reply.balance, hold, 0, "", against)
+            return Admission(reply.code, reply.balance, hold, 0, "", against, per_minute=per_minute)
         wait_ms = None if wait_us < 0 else -(-wait_us // 1000)
         return Admission(
             reply.code,
@@ -148,6 +146,7 @@ class Ledger:
             wait_ms,
             taken.decode(),
             room=None if room < 0 else room,
+            per_minute=per_minute,
         )
 
     def hold_blindly(self, call_id: str, tokens: int, service: str, endpoint: str) -> Hold:
@@ -162,9 +161,7 @@ class Ledger:
 
     async def ask_line(self) -> Served:
         """Ask which of this gateway's waiting calls would run now; raises LedgerUnavailable."""
-        reply = await self._run(
-            scripts.LINE, lambda: (self._name, self._slot_us, self._rules.rate_burst)
-        )
+        reply = await self._run(scripts.LINE, lambda: (self._name, *self._rate))
         slot_wait_us, is_forgotten, places = reply.extra
         return Served(
             [place.decode() for place in places],
@@ -264,7 +261,7 @@ class Ledger:
 
     async def look(self) -> Look:
         """Tell the account's state; raises LedgerUnavailable."""
-        reply = await self._run(scripts.LOOK, tuple)
+        reply = await self._run(scripts.LOOK, lambda: self._rate)
         self._check_store()
         return read_look(reply)
 

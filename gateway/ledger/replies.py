@@ -4,7 +4,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from gateway.balance import NO_EVENTS, Balance, Events
-from gateway.ledger.values import Look, Usage
+from gateway.ledger.values import Look, RequestRate, Usage
 
 
 class Code(IntEnum):
@@ -70,9 +70,10 @@ def read_reply(raw: list[Any]) -> Reply:
 
 def read_look(reply: Reply) -> Look:
     """Read what look.lua adds."""
-    used, requests, live_holds, rows = reply.extra
+    per_minute, burst, used, requests, live_holds, rows = reply.extra
     services = {row[0].decode(): _read_usage(row) for row in rows}
-    return Look(reply.balance, used, requests, live_holds, services)
+    rate = RequestRate(per_minute, burst)
+    return Look(reply.balance, used, requests, live_holds, services, rate)
 
 
 def _read_usage(row: list[Any]) -> Usage:

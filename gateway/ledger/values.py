@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from gateway.balance import Balance, Events
 
 _US = 1_000_000
+AUTO = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,9 @@ class Rules:
 
     hold_seconds: float
     rate_per_minute: int
+    """Requests that all callers may make; 0: any number; AUTO: as the plan brings tokens."""
     rate_burst: int
+    """How many at once after quiet time; 0 and AUTO likewise."""
     fresh_seconds: float
     """An older observation is refreshed."""
     stale_seconds: float
@@ -84,7 +87,9 @@ class Purpose(StrEnum):
     SHADOW = "shadow"
     """Admit, whatever speaks against it."""
     UNCOUNTED = "uncounted"
-    """As SHADOW, for a call that is counted as refused already."""
+    """As SHADOW, and count nothing as refused: a further attempt at a call."""
+    REFUSED = "refused"
+    """As UNCOUNTED, for a call that is refused already: it takes no request slot."""
     QUOTE = "quote"
     """Only say what would become of it."""
 
@@ -117,6 +122,8 @@ class Admission(NamedTuple):
     """In shadow: the code of what spoke against it; DONE: nothing."""
     room: int | None = None
     """Tokens that the service's caps leave, where they are in the way."""
+    per_minute: int = 0
+    """Requests that all callers may make; 0: any number."""
 
 
 class Outlook(NamedTuple):
@@ -172,6 +179,14 @@ class Served(NamedTuple):
     lump_in_ms: int
 
 
+class RequestRate(NamedTuple):
+    """How many requests all callers may make; 0: any number."""
+
+    per_minute: int
+    burst: int
+    """At once, after quiet time."""
+
+
 class Look(NamedTuple):
     """The account at a glance."""
 
@@ -180,6 +195,8 @@ class Look(NamedTuple):
     requests: int
     live_holds: int
     services: dict[str, Usage]
+    request_rate: RequestRate
+    """In force."""
 
 
 class Listener(Protocol):

@@ -28,6 +28,7 @@ from gateway.settings.values import (
     SIMULATOR,
     AdminToken,
     RedisLocation,
+    RequestCount,
     Secret,
     WebhookUrl,
     is_loopback,
@@ -96,14 +97,15 @@ class Settings(BaseSettings):
     balance_max_age_seconds: float = Field(
         60, ge=1, le=3600, description="an older observation is refreshed from `/token`"
     )
-    rate_limit_per_minute: int = Field(
-        20, ge=0, le=1_000_000, description="request rate that all callers share; 0: off"
+    rate_limit_per_minute: RequestCount = Field(
+        "auto",
+        description="requests a minute that all callers share; `auto`: as many as the plan brings "
+        "tokens, at least 20; 0: no limit",
     )
-    rate_limit_burst: int = Field(
-        200,
-        ge=0,
-        le=1_000_000,
-        description="requests that may come at once after quiet time; 0: no request rate",
+    rate_limit_burst: RequestCount = Field(
+        "auto",
+        description="requests that may come at once after quiet time; `auto`: ten minutes' worth; "
+        "0: no limit",
     )
     max_concurrency: int = Field(
         100, ge=1, le=10_000, description="calls to Keepa in flight, per gateway"

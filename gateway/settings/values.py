@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
@@ -18,6 +18,7 @@ SIMULATOR = "simulator"
 _DEAREST = 1_000_000
 _ENDPOINT = re.compile(r"[a-z0-9_-]{1,40}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_MOST_REQUESTS = 1_000_000
 # A shorter one can be guessed.
 _SHORTEST_ADMIN_TOKEN = 8
 
@@ -62,6 +63,16 @@ def read_endpoint_costs(value: Any) -> Any:
         if not _ENDPOINT.fullmatch(name) or type(cost) is not int or not 0 <= cost <= _DEAREST:
             raise ValueError(allowed)
     return {"deal" if name == "deals" else name: cost for name, cost in value.items()}
+
+
+def read_request_count(value: Any) -> Any:
+    """Return a number of requests, or `auto`."""
+    text = str(value).lower()
+    if text == "auto":
+        return text
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) > _MOST_REQUESTS:
+        raise ValueError(f"`auto`, or a whole number of 0 to {_MOST_REQUESTS}")
+    return int(text)
 
 
 def is_loopback(host: str) -> bool:
@@ -117,6 +128,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
+RequestCount = Annotated[int | Literal["auto"], BeforeValidator(read_request_count)]
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
 AdminToken = Annotated[Secret, AfterValidator(_check_admin_token)]
 RedisLocation = Annotated[Secret, AfterValidator(_check_redis_url)]

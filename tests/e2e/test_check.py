@@ -58,7 +58,8 @@ async def test_a_sound_setup_has_nothing_but_good_lines(machines, keepa, redis):
     )
     assert (code, told["warning"], told["bad"]) == (0, [], [])
     version = re.search(rb"redis_version:([\d.]+)", redis.command("INFO", "server"))[1].decode()
-    for words in ("account", "1 services", f"Redis {version}", "noeviction", "77 tokens"):
+    words_told = ("account", "1 services", f"Redis {version}", "noeviction", "77 tokens")
+    for words in (*words_told, "30 requests a minute, 300 at once (RATE_LIMIT_PER_MINUTE=auto"):
         assert words in " ".join(told["good"])
     # Nothing is changed by looking.
     assert redis.command("DBSIZE") == b":0\r\n"

@@ -284,7 +284,7 @@ async def test_what_comes_back_to_an_emptied_store_counts_where_it_began(
     ledger: Ledger, flush: Flush, pass_time: PassTime
 ) -> None:
     """A hold of this hour counts in it, one of the last hour in the day only; each once."""
-    epoch = (await run(ledger, scripts.LOOK)).epoch
+    epoch = (await run(ledger, scripts.LOOK, 0, 0)).epoch
     await flush()
     await pass_time(3 * MINUTE + 10)
     new = ("new", 20, 5_000_000, 145_000_000, epoch, "shop", "product")

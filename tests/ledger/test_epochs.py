@@ -37,10 +37,10 @@ async def test_an_emptied_store_admits_nothing_until_it_has_observed(
     """The balance is unknown again, C starts anew, and the epoch is another."""
     await know(ledger, 100)
     await settle(ledger, await reserve(ledger, "a", 20), 20)
-    before = (await run(ledger, scripts.LOOK)).epoch
+    before = (await run(ledger, scripts.LOOK, 0, 0)).epoch
     await flush()
     assert await ask(ledger, "b", 1) == Code.UNKNOWN
-    after = await run(ledger, scripts.LOOK)
+    after = await run(ledger, scripts.LOOK, 0, 0)
     assert after.epoch > before
     assert (after.balance.known, after.balance.consumed, after.balance.held) == (False, 0, 0)
     await know(ledger, 80)
@@ -143,10 +143,10 @@ async def test_a_restart_from_an_old_snapshot_is_not_believed(
     assert own_server.command("SAVE").startswith(b"+OK")
     await settle(one, settled, 50)
     await reserve(other, "held since", 30)
-    before = (await run(one, scripts.LOOK)).epoch
+    before = (await run(one, scripts.LOOK, 0, 0)).epoch
     await restarted(own_server, *stores)
     assert await ask(one, "b", 1) == Code.UNKNOWN
-    after = await run(one, scripts.LOOK)
+    after = await run(one, scripts.LOOK, 0, 0)
     assert after.epoch > before
     assert (after.balance.known, after.balance.consumed) == (False, 0)
     await one.keep()

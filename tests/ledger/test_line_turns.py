@@ -222,11 +222,11 @@ async def test_a_store_that_has_failed_over_keeps_its_line(
     """With the balance unknown nobody is served but free calls, and then the line goes on."""
     await know(ledger, 0)
     await take_place(ledger, "a", 15)
-    before = (await run(ledger, scripts.LOOK)).epoch
+    before = (await run(ledger, scripts.LOOK, 0, 0)).epoch
     store._run_id = f"{store._run_id}.2"
     assert await served(ledger) == []
     assert await ask(ledger, "free", 0, 0) == Code.DONE
-    assert (await run(ledger, scripts.LOOK)).epoch > before
+    assert (await run(ledger, scripts.LOOK, 0, 0)).epoch > before
     await know(ledger, 0)
     await pass_time(30)
     assert await served(ledger) == ["a"]

@@ -54,7 +54,7 @@ CASES = [
     (errors.ServiceQuota(CAPS, 12, retry_after_ms=None), client.QuotaExceeded, None),
     (errors.ServiceConcurrency(4), client.QuotaExceeded, 1),
     (errors.MaxCost(asked=9, limit=5), client.CostLimit, None),
-    (errors.RateLimited(retry_after_ms=3_000), client.RateLimited, 3),
+    (errors.RateLimited(20, retry_after_ms=3_000), client.RateLimited, 3),
     (errors.Unauthorized(), client.Unauthorized, None),
     (errors.EndpointNotAllowed(), client.Forbidden, None),
     # The stock client does not sleep on these either, though they may be tried again.

@@ -65,7 +65,7 @@ TABLE = [
     (CodeLimit(asked=20, limit=5), 429, "code_limit", "costLimit", None),
     (ServiceBlocked(), 403, "blocked", "forbidden", None),
     (EndpointNotAllowed(), 403, "endpoint_not_allowed", "forbidden", None),
-    (RateLimited(retry_after_ms=2_001), 429, "rate_limited", "rateLimited", 3),
+    (RateLimited(20, retry_after_ms=2_001), 429, "rate_limited", "rateLimited", 3),
     (Unauthorized(), 401, "unauthorized", "unauthorized", None),
     (NotFound(), 404, "not_found", "not_found", None),
     (MethodNotAllowed(), 405, "method_not_allowed", "method_not_allowed", None),
@@ -155,7 +155,7 @@ def test_unknown_balance_is_null_and_the_rate_the_last_known(refusal):
 @pytest.mark.parametrize(
     "refusal",
     [
-        RateLimited(retry_after_ms=1), Overloaded(), ServiceQuota(CAPS, 12, retry_after_ms=1),
+        RateLimited(20, retry_after_ms=1), Overloaded(), ServiceQuota(CAPS, 12, retry_after_ms=1),
         ServiceQuota(CAPS, 12, retry_after_ms=None), ServiceConcurrency(4),
         MaxCost(asked=50, limit=40), MaxOffers(asked=60, limit=40), CodeLimit(asked=20, limit=5),
     ],

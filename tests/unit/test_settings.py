@@ -34,7 +34,7 @@ def refused(monkeypatch, **environment):
 DEFAULTS = {
     "keepa_base_url": "https://api.keepa.com", "host": "127.0.0.1", "port": 8080,
     "min_balance_threshold": 10, "safety_buffer": 20, "endpoint_costs": {},
-    "balance_max_age_seconds": 60, "rate_limit_per_minute": 20, "rate_limit_burst": 200,
+    "balance_max_age_seconds": 60, "rate_limit_per_minute": "auto", "rate_limit_burst": "auto",
     "max_concurrency": 100, "max_queue": 2000, "upstream_timeout_seconds": 120,
     "hold_seconds": 150, "service_keys": {}, "service_policies": "{}", "overdraft": "never",
     "allow_anonymous": False, "default_wait_seconds": 0, "max_wait_seconds": 60, "enforce": True,
@@ -54,7 +54,8 @@ def test_defaults_are_those_of_the_contract(name, value):
         ("PORT", "http", "integer"), ("PORT", "-1", "0"), ("PORT", "65536", "65535"),
         ("PORT", "80.5", "integer"), ("MIN_BALANCE_THRESHOLD", "ten", "integer"),
         ("MIN_BALANCE_THRESHOLD", "1e1", "integer"), ("SAFETY_BUFFER", "", None),
-        ("SAFETY_BUFFER", "x", "integer"), ("RATE_LIMIT_PER_MINUTE", "-1", "0"),
+        ("SAFETY_BUFFER", "x", "integer"), ("RATE_LIMIT_PER_MINUTE", "-1", "`auto`"),
+        ("RATE_LIMIT_PER_MINUTE", "off", "0 to 1000000"), ("RATE_LIMIT_BURST", "1000001", "`auto`"),
         ("RATE_LIMIT_BURST", "-1", "1"), ("MAX_CONCURRENCY", "0", "1"), ("MAX_QUEUE", "-1", "0"),
         ("UPSTREAM_TIMEOUT_SECONDS", "0", "1"), ("UPSTREAM_TIMEOUT_SECONDS", "soon", "number"),
         ("UPSTREAM_TIMEOUT_SECONDS", "nan", ""), ("UPSTREAM_TIMEOUT_SECONDS", "inf", ""),

@@ -84,7 +84,8 @@ def test_the_sentence(refusal, facts, reason, outlook):
 @pytest.mark.parametrize(
     ("refusal", "named"),
     [
-        (RateLimited(retry_after_ms=2_001), "it fits in 3 s"),
+        (RateLimited(20, retry_after_ms=2_001), "it fits in 3 s"),
+        (RateLimited(77, retry_after_ms=1), "77 requests a minute (RATE_LIMIT_PER_MINUTE)"),
         (LedgerUnavailable(), "Redis is not available"),
         (BalanceUnknown(), "nothing was sent to Keepa; try again in 2 s"),
         (CircuitOpen(retry_after_ms=1_500), "try again in 2 s"),

@@ -173,6 +173,8 @@ function showMoment(now) {
   moment = now;
   at("banner-balance").hidden = now.tokens.available !== null;
   showTokens(now.tokens);
+  const limit = now.request_rate;
+  setText(at("request-rate"), limit ? `${show(limit.per_minute)} a minute, ${show(limit.burst)} at once` : "no limit");
   showServices(now.services);
   showAge();
   showCountdown();

@@ -1,13 +1,15 @@
 -- A gateway asks which of its waiting calls to try again.
 --
--- ARGV[3] name of the gateway       ARGV[4] us per request slot, 0: no request rate
--- ARGV[5] slots of a full burst
+-- ARGV[3] name of the gateway       ARGV[4] requests a minute, 0: no request rate, -1: auto
+-- ARGV[5] slots of a full burst, likewise
 -- Returns the shared reply, the microseconds until the next request slot (0: there is one), whether
 -- the gateway was thought gone (1: its places may be, too), and the places of its calls that would
 -- run now.
 
-local gateway, slot, burst = ARGV[3], argument(4), argument(5)
+local gateway, rate, rate_burst = ARGV[3], argument(4), argument(5)
 begin()
+local per_minute, burst = rate_in_force(rate, rate_burst)
+local slot = open_slots(per_minute, burst)
 
 local last_seen = tonumber(redis.call('ZSCORE', GATEWAYS, gateway) or 0)
 redis.call('ZADD', GATEWAYS, whole(NOW), gateway)

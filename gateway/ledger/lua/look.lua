@@ -1,13 +1,17 @@
 -- Tell the state of the account, for people and metrics.
 --
--- Returns the shared reply, tokens used and requests admitted since the store was empty, the number
+-- ARGV[3] requests a minute, 0: no request rate, -1: auto        ARGV[4] slots of a full burst, likewise
+-- Returns the shared reply, the request rate in force (requests a minute and slots of a full burst, 0
+-- where there is none), tokens used and requests admitted since the store was empty, the number
 -- of live holds, and for each service: {name, used, held, live, tokens of this hour, tokens of this
 -- day, waiting calls, {reason, calls refused, ...}}.
 -- Of very many waiting calls, those beyond the first 1 000 are told as of the service `other`.
 
 local PLACES_AT_MOST = 1000
 
+local rate, rate_burst = argument(3), argument(4)
 begin()
+local per_minute, burst = rate_in_force(rate, rate_burst)
 
 local list, places = {}, {}
 local function entry(name)
@@ -47,4 +51,4 @@ if others > 0 then
   row[7] = row[7] + others
 end
 forget_markers(500)
-return reply(DONE, state.used, state.requests, live, list)
+return reply(DONE, per_minute, burst, state.used, state.requests, live, list)

@@ -2,17 +2,18 @@
 --
 -- given[3] id of the call            given[4] cost, tokens           given[5] floor of its service, tokens
 -- given[6] life of the hold, us      given[7] service                given[8] endpoint
--- given[9] us per request slot, 0: no request rate                  given[10] slots of a full burst
+-- given[9] requests a minute, 0: no request rate, -1: auto            given[10] slots of a full burst, likewise
 -- given[11] us after which an observation is too old to spend on
 -- given[12] terms of the service: "own floor|tokens per hour|tokens per day|holds|overdraft", see
 --          read_terms; empty: none of its own
 -- given[13] what for: "admit"; "shadow": admit whatever speaks against it; "uncounted": so,
---          and do not count it as refused; "quote": change nothing
+--          and do not count it as refused; "refused": so, for a call that is refused already and would
+--          have taken no request slot; "quote": change nothing
 -- given[14] us that the call may wait from now on, 0: it does not
 -- given[15] its place in the line, empty: it has none              given[16] name of the gateway
 -- Returns the shared reply, the microseconds after which the call may be tried again (-1: never), the
--- place in the line of a call that waits, in shadow the code of what spoke against it, and the tokens
--- that a cap of the service leaves where it is in the way (else -1).
+-- place in the line of a call that waits, in shadow the code of what spoke against it, the tokens
+-- that a cap of the service leaves where it is in the way (else -1), and the requests a minute in force.
 -- Safe to run twice: an id that is held is admitted again and takes nothing.
 
 -- So many expiries are read to tell a refused call how long to wait.
@@ -21,7 +22,7 @@ local ENDS_AT_MOST = 200
 local function reserve()
   local id, service, endpoint = given[3], given[7], given[8]
   local cost, floor, life = argument(4), argument(5), argument(6)
-  local slot, burst, stale = argument(9), argument(10), argument(11)
+  local rate, rate_burst, stale = argument(9), argument(10), argument(11)
   local purpose, wait_left, place, gateway = given[13], argument(14), given[15], given[16]
 
   -- own_floor: whether the floor is the service's, not the account's. A cap of 0 is none.
@@ -38,10 +39,12 @@ local function reserve()
   local terms = read_terms(given[12])
 
   return function()
+    local per_minute, burst = rate_in_force(rate, rate_burst)
+    local slot = open_slots(per_minute, burst)
     local held = read_hold(id)
     if held then
       -- A marker: the caller was given up and the id released before this late copy ran.
-      return report(held.marker and RESOLVED or DONE, 0, '', DONE, -1)
+      return report(held.marker and RESOLVED or DONE, 0, '', DONE, -1, per_minute)
     end
 
     local arrival = place == '' and arrive() or read_place(place).arrival
@@ -164,7 +167,7 @@ local function reserve()
 
     local code, wait, may_wait = judge()
     if purpose == 'quote' then
-      return report(code or DONE, wait and (wait == NEVER and -1 or wait) or 0, '', DONE, room)
+      return report(code or DONE, wait and (wait == NEVER and -1 or wait) or 0, '', DONE, room, per_minute)
     end
     if code and purpose == 'admit' then
       if may_wait and wait <= wait_left then
@@ -173,13 +176,13 @@ local function reserve()
             arrival, floor, NOW + wait_left, cost, terms.live or 0, gateway, service, id)
         end
         join(place, gateway)
-        return report(code, wait, place, DONE, room)
+        return report(code, wait, place, DONE, room, per_minute)
       end
       if place ~= '' then
         redis.call('ZREM', LINE, place)
       end
       count_refusal(code)
-      return report(code, wait == NEVER and -1 or wait, '', DONE, room)
+      return report(code, wait == NEVER and -1 or wait, '', DONE, room, per_minute)
     end
 
     if place ~= '' then
@@ -188,11 +191,12 @@ local function reserve()
     if purpose == 'shadow' then
       count_refusal(code or DONE)
     end
-    if slot > 0 then
-      state.rate_full_at = math.max(state.rate_full_at, NOW) + slot
+    -- As where it is enforced: what is refused takes no slot.
+    if purpose ~= 'refused' and (not code or code == UNKNOWN) then
+      take_slot(slot, burst)
     end
     state.requests = state.requests + 1
     write_hold(id, cost, NOW, NOW + life, state.epoch, service, endpoint)
-    return report(DONE, 0, '', code or DONE, room)
+    return report(DONE, 0, '', code or DONE, room, per_minute)
   end
 end

@@ -112,7 +112,7 @@ local stored = redis.call(
   'HMGET', LEDGER, 'run_id', 'epoch', 'balance', 'lump_at', 'refill_rate', 'flow', 'observed_at',
   'consumed', 'consumed_since_lump', 'withheld', 'late_gain', 'late_capacity', 'held',
   'rate_full_at', 'refresh_until', 'used', 'requests', 'doubtful', 'suspected', 'doubt_at',
-  'asked_at', 'clock', 'recount_at', 'recount_windows')
+  'asked_at', 'clock', 'recount_at', 'recount_windows', 'rate_slot')
 local values = {
   epoch = tonumber(stored[2]) or false, balance = tonumber(stored[3]) or false,
   lump_at = tonumber(stored[4]) or false, refill_rate = tonumber(stored[5]) or 0,
@@ -125,7 +125,7 @@ local values = {
   doubtful = tonumber(stored[18]) or 0, suspected = tonumber(stored[19]) or 0,
   doubt_at = tonumber(stored[20]) or false, asked_at = tonumber(stored[21]) or 0,
   clock = tonumber(stored[22]) or 0, recount_at = tonumber(stored[23]) or false,
-  recount_windows = tonumber(stored[24]) or false,
+  recount_windows = tonumber(stored[24]) or false, rate_slot = tonumber(stored[25]) or 0,
 }
 -- What a transition changes is noted as it does, so that what it leaves alone costs nothing.
 local changed = {}
