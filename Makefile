@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz lint format bench chaos constraints clean
+.PHONY: help run test quick fuzz lint format bench chaos constraints clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,7 +17,10 @@ run: .venv/for-run ## Install into .venv and run the gateway (without a KEEPA_AP
 
 # Four at a time, also on two cores: most of them wait for processes and for time to pass.
 test: .venv/for-test ## Install into .venv and run all tests
-	$(BIN)/pytest -n 4 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadfile --durations=10
+
+quick: .venv/for-test ## Install into .venv and run the unit tests and the ledger's without Redis
+	$(BIN)/pytest -n 2 tests/unit tests/ledger --quick
 
 fuzz: .venv/for-test ## Try what nobody thought of, a minute for each property (SECONDS=60)
 	$(BIN)/pytest tests/fuzz --fuzz-seconds $(or $(SECONDS),60)

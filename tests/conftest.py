@@ -1,8 +1,30 @@
-"""For all tests: in CI a skipped test is a failure."""
+"""For all tests: what a quick run leaves out; in CI a skipped test is a failure."""
 
 import os
 
 import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a developer run what needs no Redis server."""
+    parser.addoption("--quick", action="store_true", help="leave out what needs a Redis server")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out of a quick run what starts a Redis server, each time or by a parameter."""
+    if not config.getoption("quick"):
+        return
+    slow = [item for item in items if _wants_redis(item)]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not _wants_redis(item)]
+
+
+def _wants_redis(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return "redis" in parameters.values() or any(
+        name.endswith("_server") or name == "redis" for name in fixtures
+    )
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -2,19 +2,19 @@
 
 import asyncio
 import json
-import time
 
 import pytest
 from support.processes import KEY, Machines
 from support.routed_keepa import ASINS, Async, Sync, watch_the_loop
+from support.stopwatch import Stopwatch
 from support.waiting import until
-from support.wire import ask
 
 import keepa_gateway_client as client
 
 pytestmark = pytest.mark.e2e
 
 LUMP_IN_MS = 5_000
+LUMP_SECONDS = LUMP_IN_MS / 1000
 # The loop of this process, on a busy machine; the stock client stops it for the whole wait.
 HARDLY_BLOCKED_SECONDS = 1.0
 # The gateway tells whole seconds, rounded up.
@@ -54,14 +54,8 @@ def short(machines):
     """Return a maker of a gateway whose account has few tokens until its lump, and when that is."""
 
     async def make(tokens=10, **settings):
-        simulator = await machines.simulate(tokens=tokens).started()
-        body = json.dumps({"tokens": tokens, "first_lump_in_ms": LUMP_IN_MS}).encode()
-        assert (await ask(simulator.url, "/sim/reset", method="POST", body=body)).status == 200
-        lump_at = time.monotonic() + LUMP_IN_MS / 1000
-        gateway = machines.serve(keepa_base_url=simulator.url, **settings)
-        await (await gateway.started()).ready()
-        assert time.monotonic() < lump_at - 0.5, "too slow a start to wait for this lump"
-        return gateway, simulator, lump_at
+        simulator, gateway, watch = await machines.before_a_lump(tokens, LUMP_IN_MS, **settings)
+        return gateway, simulator, watch
 
     return make
 
@@ -105,7 +99,7 @@ async def test_picture_of_no_service(kind, rich, tmp_path):
 
 async def test_what_may_never_be_is_raised_though_it_waits(kind, rich):
     """Refusals that no waiting helps are raised at once, each as its kind."""
-    began = time.monotonic()
+    began = Stopwatch()
     with client.install(rich[0].url):
         with pytest.raises(client.Unauthorized) as unknown:
             await kind("nobody").query(ASINS)
@@ -117,7 +111,7 @@ async def test_what_may_never_be_is_raised_though_it_waits(kind, rich):
             await kind("night-secret").query(ASINS)
         with pytest.raises(client.InsufficientTokensError) as huge:
             await kind("shop-secret").query([f"B{n:09}" for n in range(100)], offers=100)
-    assert time.monotonic() - began < 20
+    assert began.seconds < 20
     told = [(each.value.status, each.value.reason) for each in (unknown, endpoint, dear, quota)]
     assert told == [
         (401, "unauthorized"),
@@ -141,12 +135,12 @@ async def test_ledger_away(kind, machines):
 
 async def test_refusal_carries_its_fields(kind, short):
     """With wait=False a refusal is raised at once, and says all that the gateway says."""
-    gateway, simulator, lump_at = await short()
+    gateway, simulator, watch = await short()
     program = kind()
     with client.install(gateway.url, wait=False):
         with pytest.raises(client.InsufficientTokensError) as raised:
             await program.query(ASINS)
-        assert time.monotonic() < lump_at
+        assert watch.wall_seconds < LUMP_SECONDS
     refusal = raised.value
     assert vars(refusal).items() >= {
         "status": 429, "reason": "floor", "endpoint": "product", "service": "anonymous",
@@ -162,11 +156,11 @@ async def test_refusal_carries_its_fields(kind, short):
 
 async def test_a_wait_that_would_be_too_long_is_not_begun(kind, short):
     """With max_wait_seconds a refusal that fits later is raised at once, others are slept on."""
-    gateway, _, lump_at = await short()
+    gateway, _, watch = await short()
     with client.install(gateway.url, max_wait_seconds=0.5):
         with pytest.raises(client.InsufficientTokensError):
             await kind().query(ASINS)
-        assert time.monotonic() < lump_at
+        assert watch.wall_seconds < LUMP_SECONDS
     with client.install(gateway.url, max_wait_seconds=60):
         assert len(await kind().query(ASINS)) == len(ASINS)
 
@@ -180,13 +174,14 @@ async def test_one_call_that_does_not_wait(kind, short):
 
 async def test_refusal_is_waited_out(kind, short, figures):
     """A call that is short of tokens gets its answer after the lump, and no task stands still."""
-    gateway, simulator, lump_at = await short()
+    gateway, simulator, watch = await short()
     with client.install(gateway.url):
         products, blocked = await watch_the_loop(kind().query(ASINS))
-    waited_beyond = time.monotonic() - lump_at
+    waited_beyond = watch.seconds - LUMP_SECONDS
     figures(waited_beyond_seconds=round(waited_beyond, 2), blocked_ms=round(blocked * 1000))
     assert [product["asin"] for product in products] == ASINS
-    assert 0 < waited_beyond < ROUNDING_SECONDS + SLACK_SECONDS
+    assert watch.wall_seconds > LUMP_SECONDS
+    assert waited_beyond < ROUNDING_SECONDS + SLACK_SECONDS
     assert blocked < HARDLY_BLOCKED_SECONDS
     lines = await product_calls(gateway, 2)
     assert [line["outcome"] for line in lines] == ["refused", "settled"]
@@ -195,7 +190,7 @@ async def test_refusal_is_waited_out(kind, short, figures):
 
 async def test_keepas_own_refusal(kind, short):
     """Keepa's own 429 is slept on as ever, but not with the event loop, and raised as ever."""
-    gateway, simulator, lump_at = await short(tokens=0, enforce="false")
+    gateway, simulator, watch = await short(tokens=0, enforce="false")
     with client.install(gateway.url, wait=False):
         program = kind()
         with pytest.raises(RuntimeError, match=r"^NOT_ENOUGH_TOKEN$") as raised:
@@ -203,7 +198,7 @@ async def test_keepas_own_refusal(kind, short):
         assert not isinstance(raised.value, client.GatewayRefusal)
         products, blocked = await watch_the_loop(program.query(ASINS))
     assert [product["asin"] for product in products] == ASINS
-    assert time.monotonic() > lump_at
+    assert watch.wall_seconds > LUMP_SECONDS
     assert blocked < HARDLY_BLOCKED_SECONDS
     assert (await simulator.state())["tokens_left"] == 18
 
@@ -221,9 +216,10 @@ async def test_keepas_own_error(kind, rich):
 
 async def test_wait_inside_the_gateway(kind, short):
     """With prefer_wait_seconds the call waits in the gateway's line: it is not refused at all."""
-    gateway, _, lump_at = await short()
+    gateway, _, watch = await short()
     with client.install(gateway.url, wait=False, prefer_wait_seconds=20):
         products = await kind().query(ASINS)
-    assert 0 < time.monotonic() - lump_at < SLACK_SECONDS
+    assert watch.wall_seconds > LUMP_SECONDS
+    assert watch.seconds < LUMP_SECONDS + SLACK_SECONDS
     assert [product["asin"] for product in products] == ASINS
     assert [line["outcome"] for line in await product_calls(gateway, 1)] == ["settled"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from types import SimpleNamespace
 
 import aiohttp
@@ -13,7 +12,6 @@ import pytest
 import requests
 from support.processes import KEY, Machines
 from support.waiting import until
-from support.wire import ask
 
 pytestmark = pytest.mark.e2e
 
@@ -167,16 +165,12 @@ async def test_finder_with_a_long_selection(point_at, pair, spent):
 
 async def test_refusal_is_waited_out_no_longer_than_needed(point_at, machines):
     """A client that is short of tokens waits for the lump, once, and then gets its answer."""
-    simulator = await machines.simulate(tokens=10).started()
-    body = json.dumps({"tokens": 10, "first_lump_in_ms": LUMP_IN_MS}).encode()
-    assert (await ask(simulator.url, "/sim/reset", method="POST", body=body)).status == 200
-    lump_at = time.monotonic() + LUMP_IN_MS / 1000
-    gateway = await (await machines.serve(keepa_base_url=simulator.url).started()).ready()
-    assert time.monotonic() < lump_at - 0.5, "too slow a start to wait for this lump"
+    simulator, gateway, watch = await machines.before_a_lump(10, LUMP_IN_MS)
     products = await point_at(gateway.url).query(ASINS)
-    waited_beyond = time.monotonic() - lump_at
+    longest = watch.seconds - LUMP_IN_MS / 1000
     assert [product["asin"] for product in products] == ASINS
-    assert FUDGE_SECONDS <= waited_beyond < FUDGE_SECONDS + SLACK_SECONDS
+    assert watch.wall_seconds - LUMP_IN_MS / 1000 >= FUDGE_SECONDS
+    assert longest < FUDGE_SECONDS + SLACK_SECONDS
 
     def outcomes():
         lines = gateway.logged("call")

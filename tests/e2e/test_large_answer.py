@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.crowd import agree
-from support.waiting import until
+from support.waiting import until, within
 from support.wire import Caller, write_request
 
 pytestmark = [
@@ -42,7 +42,7 @@ class Memory:
 
 async def swallow(url, *headers, pause):
     """Receive an answer of chunks without keeping it; return its plain size and its last bytes."""
-    async with Caller(url) as caller, asyncio.timeout(60):
+    async with Caller(url) as caller, within(60):
         await caller.send(write_request(TARGET, [f"X-Sim-Bytes: {SIZE}", *headers]))
         answer = await caller.receive_head()
         assert answer.status == 200

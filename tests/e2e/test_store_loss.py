@@ -10,6 +10,7 @@ from collections import Counter
 
 import pytest
 from support.crowd import Slow, Trickle, agree, all_spent, burst, verdict
+from support.stopwatch import Stopwatch
 from support.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -81,9 +82,9 @@ async def test_an_emptied_store_gets_its_holds_back(machines, redis, figures):
     async with Trickle(called, pause=0.01) as trickle:
         await until(lambda: trickle.told["429 floor"])
         redis.command("FLUSHALL")
-        flushed_at = time.monotonic()
+        flushed_at = Stopwatch()
         await until(lambda: _reserves(replicas[0], SLOW_TOKENS))
-        back_after = time.monotonic() - flushed_at
+        back_after = flushed_at.seconds
         called += replicas[1:]
         for calls in slow:
             assert await calls.verdicts() == {"200": calls.count}
@@ -113,7 +114,7 @@ async def test_a_store_set_back_is_not_believed_by_an_idle_gateway(machines, red
     await spend(busy, 1)
     # The snapshot has holds of calls that end soon after it: zombies when it is read again.
     zombies = Slow([busy], ending, 500)
-    zombies_at = time.monotonic()
+    zombies_at = Stopwatch()
     await until(lambda: _reserves(busy, zombies.tokens))
     redis.command("SAVE")
     assert await zombies.verdicts() == {"200": ending}
@@ -129,7 +130,7 @@ async def test_a_store_set_back_is_not_believed_by_an_idle_gateway(machines, red
         for calls in slow:
             assert await calls.verdicts() == {"200": calls.count}
         await until(lambda: _rests(idle), TTL_SECONDS)
-        gone_after = time.monotonic() - zombies_at
+        gone_after = zombies_at.seconds
         await all_spent(simulator, FLOOR, 10)
     quiet_after = await agree([busy, idle], simulator)
     truth = await simulator.state()
@@ -167,7 +168,7 @@ async def test_a_store_set_back_under_new_gateways(machines, redis, figures, sna
     if not with_holds:
         redis.command("SAVE")
     slow = Slow(gateways, SLOW_CALLS, 4000)
-    slow_at = time.monotonic()
+    slow_at = Stopwatch()
     await until(lambda: _in_flight(simulator, SLOW_CALLS))
     if with_holds:
         redis.command("SAVE")
@@ -177,15 +178,15 @@ async def test_a_store_set_back_under_new_gateways(machines, redis, figures, sna
         gateway.kill()
     assert (await slow.verdicts()).keys() <= {"gone", "cut"}
     redis.start()
-    restarted_at = time.monotonic()
+    restarted_at = Stopwatch()
     gateways = await start(machines, redis, simulator, 2, **times)
     zombie_tokens = await gateways[0].reserved()
     # Many at once: by the first answer to come back it would be too late to know better.
     first = Counter(map(verdict, await burst(gateways, 100, "X-Sim-Latency-Ms: 300")))
-    told_after = time.monotonic() - restarted_at
+    told_after = restarted_at.seconds
     async with Trickle(gateways) as trickle:
         await until(lambda: _rests(gateways[0]))
-        gone_after = time.monotonic() - slow_at
+        gone_after = slow_at.seconds
         await all_spent(simulator, FLOOR, 10)
     quiet_after = await agree(gateways, simulator)
     truth = await simulator.state()

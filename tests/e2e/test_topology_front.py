@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 from support.front import CADDY, Front, needs_front
 from support.scripted_keepa import answer, scripted_keepa
-from support.waiting import until
+from support.waiting import until, within
 from support.wire import Caller, write_request
 
 pytestmark = [pytest.mark.e2e, needs_front]
@@ -216,7 +216,7 @@ async def test_an_answer_is_passed_on_as_it_comes(front, stand_ins, head):
 
     for stand_in in stand_ins:
         stand_in.act = act
-    async with Caller(front.url, front.tls) as caller, asyncio.timeout(10):
+    async with Caller(front.url, front.tls) as caller, within(10):
         await caller.send(write_request("/product"))
         assert (await caller.receive_head()).status == 200
         assert TWO_PARTS[0] in await caller.reader.readuntil(TWO_PARTS[0])
@@ -237,7 +237,7 @@ async def test_a_gateway_sees_that_a_caller_has_left(front, stand_ins):
     async with Caller(front.url, front.tls) as caller:
         await caller.send(write_request("/product"))
         await until(lambda: calls_of(stand_ins))
-    async with asyncio.timeout(10):
+    async with within(10):
         await ended.wait()
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from types import SimpleNamespace
 
 import keepa
@@ -10,6 +9,7 @@ import keepa.keepa_sync
 import pytest
 import requests
 from support.crowd import Trickle, agree
+from support.stopwatch import Stopwatch
 from support.visits import Visit, of_cost
 from support.waiting import until
 from support.waiting_pair import FLOOR, PATIENCE_SECONDS, WaitingPair
@@ -83,12 +83,12 @@ async def test_a_killed_replicas_waiters_leave_nothing(pair, figures):
     behind = [await pair.wait(1, 2) for _ in range(10)]
     assert pair.line_length() == 60
     doomed.kill()
-    killed_at = time.monotonic()
+    killed_at = Stopwatch()
     await pair.set_balance(FLOOR + 2 * len(behind))
     assert await pair.served(len(behind), GONE_SECONDS) == behind
-    served_after = time.monotonic() - killed_at
+    served_after = killed_at.seconds
     await until(lambda: pair.line_length() == 0, GONE_SECONDS)
-    gone_after = time.monotonic() - killed_at
+    gone_after = killed_at.seconds
     figures(served_seconds=round(served_after, 2), line_empty_seconds=round(gone_after, 2))
     assert gone_after < GONE_SECONDS
     assert await pair.told() == ["gone"] * 50 + ["200"] * 10
@@ -103,11 +103,12 @@ async def test_sigterm_answers_those_who_wait(pair, figures):
     stopping, other = pair.gateways
     leaving = [await pair.wait(0, 2) for _ in range(20)]
     staying = [await pair.wait(1, 2) for _ in range(5)]
+    watch = Stopwatch()
     stopped_at = stopping.terminate()
     assert await stopping.ended() == 0
-    ended_after = time.monotonic() - stopped_at
+    ended_after = watch.seconds
     answers = await asyncio.gather(*pair.tasks[: len(leaving)])
-    told_after = max(visit.ended_at for visit in answers) - stopped_at
+    told_after = max(visit.ended_at for visit in answers) - stopped_at - watch.delay_seconds
     figures(told_seconds=round(told_after, 2), ended_seconds=round(ended_after, 2))
     assert [visit.verdict for visit in leaving] == ["429 floor"] * len(leaving)
     assert {visit.answer.get("Preference-Applied") for visit in leaving} == {"wait=60"}
@@ -138,10 +139,10 @@ async def test_a_line_that_was_lost_is_made_again(pair, figures, empty):
     for place in (1, 0, 0, 1, 0, 1):
         await pair.wait(place, 5)
     await empty(pair.redis)
-    lost_at = time.monotonic()
+    lost_at = Stopwatch()
     await until(pair.has_learned)
     await until(lambda: pair.line_length() == 6, 2)
-    figures(line_back_seconds=round(time.monotonic() - lost_at, 2))
+    figures(line_back_seconds=round(lost_at.seconds, 2))
     for turn in (2, 4, 6):
         await pair.set_balance(FLOOR + 10)
         assert await pair.served(turn) == pair.visits[:turn]
@@ -174,10 +175,10 @@ async def test_the_stock_client_gives_up_and_has_spent_nothing(pair, monkeypatch
 
     monkeypatch.setattr(keepa.keepa_sync, "requests", SimpleNamespace(get=get))
     client = await asyncio.to_thread(keepa.Keepa, "k" * 64)
-    began_at = time.monotonic()
+    began_at = Stopwatch()
     with pytest.raises(requests.exceptions.Timeout):
         await asyncio.to_thread(client.query, ["B0MIN00001"] * 3, progress_bar=False)
-    waited = time.monotonic() - began_at
+    waited = began_at.seconds
     figures(client_waited_seconds=round(waited, 2))
     assert CLIENT_SECONDS <= waited < CLIENT_SECONDS + 2
     await until(lambda: pair.line_length() == 0)

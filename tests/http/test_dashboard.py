@@ -7,6 +7,7 @@ import time
 import pytest
 from support.events import Stream
 from support.refusals import read_refusal
+from support.stopwatch import Stopwatch
 from support.waiting import until
 from support.wire import ask
 
@@ -88,10 +89,11 @@ async def test_stream_tells_the_hour_then_each_second(gateway):
         assert now["tokens"]["floor"] == 10
         assert (now["store"], now["breaker"]) == ({"kind": "embedded", "up": True}, "closed")
         assert (now["enforce"], now["simulated"], now["gateways"]) == (True, True, 1)
-        began_at = time.monotonic()
+        began_at = Stopwatch()
         for _ in range(2):
             await stream.until("now")
-        assert 1 < time.monotonic() - began_at < 4
+        assert began_at.wall_seconds > 1
+        assert began_at.seconds < 4
 
 
 async def test_only_the_simulator_shows_as_simulated(serve, keepa):
@@ -108,9 +110,9 @@ async def test_use_and_refusals_show(gateway):
     async with Stream(gateway.url) as stream:
         await gateway.ask("/product?domain=1&asin=B000000001&key=x", "X-Service-Name: pricing")
         assert (await gateway.ask(TOO_DEAR, "X-Service-Name: batch")).status == 429
-        refused_at = time.monotonic()
+        refused_at = Stopwatch()
         [refusal] = await stream.until("refusals", bool)
-        assert time.monotonic() - refused_at < 2
+        assert refused_at.seconds < 2
         assert (refusal["service"], refusal["endpoint"]) == ("batch", "product")
         assert refusal["reason"] == "exceeds_capacity"
         assert refusal["deficit"] == refusal["required"] + 10 - 99
@@ -133,11 +135,11 @@ async def test_refusal_of_one_replica_shows_at_the_other(serve, simulator, redis
         await stream.until("now", lambda now: now["gateways"] == 2)
         for name in ("first", "second"):
             assert (await one.ask(TOO_DEAR, f"X-Service-Name: {name}")).status == 429
-            refused_at = time.monotonic()
+            refused_at = Stopwatch()
             await stream.until(
                 "refusals", lambda told, name=name: told and told[0]["service"] == name
             )
-            assert time.monotonic() - refused_at < 2
+            assert refused_at.seconds < 2
 
 
 async def test_page_is_told_when_the_store_goes_and_comes(serve, simulator, own_redis):
@@ -162,12 +164,12 @@ async def test_open_dashboards_do_not_delay_a_stop(serve, simulator, stack):
     gateway = await serve(simulator)
     async with Stream(gateway.url) as stream:
         await stream.until("now")
-        began_at = time.monotonic()
+        began_at = Stopwatch()
         stopping = asyncio.create_task(stack.aclose())
         with pytest.raises(EOFError):
             await stream.until("never")
         await stopping
-        assert time.monotonic() - began_at < 3
+        assert began_at.seconds < 3
 
 
 async def test_without_the_token_nothing_is_told(serve, simulator):

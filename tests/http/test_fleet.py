@@ -6,6 +6,7 @@ import time
 import pytest
 from support.refusals import check_balance, read_refusal
 from support.scripted_keepa import fields
+from support.waiting import within
 from support.wire import ask
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
@@ -61,7 +62,7 @@ async def test_balance_is_refreshed_by_one_of_them(fleet, simulate):
     simulator = await simulate()
     gateways = await fleet(simulator, balance_max_age_seconds=1)
     asked, began = simulator.state()["calls"]["token"], time.monotonic()
-    async with asyncio.timeout(15):
+    async with within(15):
         while simulator.state()["calls"]["token"] < asked + 3:
             await asyncio.sleep(0.02)
     # Three times a second apart; two gateways on their own would need half as long.
@@ -77,7 +78,7 @@ async def test_one_inquiry_for_the_whole_fleet(serve, keepa, redis_server, accou
     shared = {"redis_url": redis_server.url, "account": account}
     gateways = [await serve(keepa, **shared) for _ in range(2)]
     calls = [asyncio.create_task(ask(gateways[n % 2].url, PRODUCT)) for n in range(20)]
-    async with asyncio.timeout(5):
+    async with within(5):
         while not keepa.token_calls:
             await asyncio.sleep(0.01)
     may_answer.set()

@@ -5,13 +5,14 @@ import socket
 import struct
 
 import pytest
+from support.waiting import within
 from support.wire import Caller, write_request
 
 THREE = "/product?domain=1&asin=B000000001,B000000002,B000000003&key=x"
 
 
 async def until(happened):
-    async with asyncio.timeout(10):
+    async with within(10):
         while not happened():
             await asyncio.sleep(0.01)
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from support.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
 from support.service_calls import BATCH, SHOP
+from support.waiting import within
 from support.wire import ask
 
 # The whole list: 500 tokens.
@@ -100,7 +101,7 @@ async def test_not_beside_another_call(serve, simulate):
     call = asyncio.create_task(gateway.ask(PRODUCT, SHOP, SLOW))
     await gateway.until(lambda tokens: tokens["reserved"] == 1)
     available = (await gateway.tokens())["available"]
-    async with asyncio.timeout(5):
+    async with within(5):
         never(await gateway.ask(LIGHTNING, BATCH, "Prefer: wait=60"), available, held=1)
     assert not call.done()
     assert (await call).status == 200

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from support.refusals import read_refusal
+from support.waiting import within
 from support.wire import Caller, write_request
 
 from gateway import __version__
@@ -110,7 +111,7 @@ async def test_draining_is_not_ready_and_still_answers(serve, simulator, stack):
     await gateway.until_ready()
     async with Caller(gateway.url) as caller:
         stopping = asyncio.create_task(stack.aclose())
-        async with asyncio.timeout(5):
+        async with within(5):
             while (await gateway.ask("/readyz")).status == 200:
                 await asyncio.sleep(0.01)
         assert "draining" in (await gateway.ask("/readyz")).json()["missing"]

@@ -11,7 +11,7 @@ from support.refusals import read_refusal
 from support.scripted_keepa import fields
 from support.served import REAL_KEY
 from support.service_calls import BATCH, products
-from support.waiting import until
+from support.waiting import until, within
 from support.wire import Caller, write_request
 
 THREE = "/product?domain=1&asin=B000000001,B000000002,B000000003"
@@ -116,7 +116,7 @@ async def test_unknown_balance_passes(log, shadow, keepa):
     """A balance that nobody tells holds no call up."""
     keepa.token_answers = False
     gateway = await shadow(keepa)
-    async with asyncio.timeout(2):
+    async with within(2):
         assert (await gateway.ask(products(3), BATCH)).status == 200
     assert len(keepa.requests) == 1
     await check_told(gateway, log, "product", "balance_unknown", 3)
@@ -149,7 +149,7 @@ async def test_nobody_waits(shadow, simulate):
     """What is let through has nothing to wait for."""
     gateway = await shadow(await simulate(tokens=12, first_lump_in_ms=40_000))
     await gateway.until_ready()
-    async with asyncio.timeout(5):
+    async with within(5):
         got = await gateway.ask(products(5), BATCH, "Prefer: wait=60")
     assert (got.status, got.get("Preference-Applied")) == (200, None)
 

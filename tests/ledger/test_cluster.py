@@ -8,7 +8,7 @@ from redis.crc import key_slot
 from support.ledger_calls import accounts, know, observed, reserve, settle
 from support.redis_group import Cluster, say
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer
-from support.waiting import until
+from support.waiting import until, within
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import Alarms, Code, Ledger, RedisStore, Rules, Sighting, Terms
@@ -124,7 +124,7 @@ async def test_a_slot_that_moves_under_calls_loses_nothing(
             n += 1
             await call(ledger, f"{name}{n}")
 
-    async with asyncio.timeout(30):
+    async with within(30):
         callers = [
             asyncio.create_task(keep_calling(ledger, name))
             for ledger, name in ((first, "a"), (first, "b"), (second, "c"))

@@ -1,14 +1,14 @@
 """A reader of server-sent events, as a browser's EventSource."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Self
 
 import orjson
 
+from support.waiting import within
 from support.wire import Answer, Caller, write_request
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 
 
 class Stream:
@@ -30,7 +30,7 @@ class Stream:
 
     async def next(self) -> tuple[str, Any]:
         """Return the next event's name and data; EOFError: the stream has ended properly."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with within(PATIENCE_SECONDS):
             while b"\n\n" not in self._rest:
                 size = int(await self._caller.reader.readuntil(b"\r\n"), 16)
                 piece = await self._caller.reader.readexactly(size + 2)
@@ -43,7 +43,7 @@ class Stream:
 
     async def until(self, name: str, fits: Callable[[Any], Any] = lambda _: True) -> Any:
         """Return the data of the first such event."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with within(PATIENCE_SECONDS):
             while True:
                 told, data = await self.next()
                 if told == name and fits(data):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import pytest
 
 PROGRAMS = Path(__file__).parents[1] / "clients"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
 
 
 class Run(NamedTuple):

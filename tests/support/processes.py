@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from support.stopwatch import Stopwatch
 from support.waiting import until
 from support.wire import Answer, ask
 
@@ -93,6 +94,15 @@ class Simulator(Process):
         assert found, self.errors
         self.url = found[0]
         return self
+
+    async def begin(self, tokens: int, lump_in_ms: int) -> None:
+        """Begin anew, with a lump so long after now, and know the real key from now on."""
+        for path, wanted in (
+            ("/sim/reset", {"tokens": tokens, "first_lump_in_ms": lump_in_ms}),
+            ("/sim/config", {"api_key": KEY}),
+        ):
+            body = json.dumps(wanted).encode()
+            assert (await ask(self.url, path, method="POST", body=body)).status == 200
 
     async def state(self) -> dict[str, Any]:
         """The truth about the account."""
@@ -189,6 +199,34 @@ class Machines:
         gateway = Gateway(self._next("gateway"), **settings)
         self._started.append(gateway)
         return gateway
+
+    async def before_a_lump(
+        self, tokens: int, lump_in_ms: int, *headers: str, rate: int = 20, **settings: object
+    ) -> tuple[Simulator, Gateway, Stopwatch]:
+        """Return a pair whose account has its lump so long after now, and a watch that says when.
+
+        The gateway starts in front of a Keepa that does not know its key yet: however long the
+        start takes, no time of the lump's is lost.
+
+        Args:
+            tokens: Of the account.
+            lump_in_ms: From the watch's zero.
+            headers: With which the gateway answers `/token`.
+            rate: Tokens of the lump.
+            settings: The gateway's.
+        """
+        simulator = await self.simulate(key="not-known-yet", rate=rate).started()
+        gateway = await self.serve(keepa_base_url=simulator.url, **settings).started()
+        await until(lambda: gateway.logged("no_reading"))
+        watch = Stopwatch()
+        await simulator.begin(tokens, lump_in_ms)
+
+        async def knows() -> bool:
+            return (await gateway.ask("/token", *headers)).status == 200
+
+        await until(knows)
+        assert watch.wall_seconds < lump_in_ms / 1000, "the machine is too busy for this lump"
+        return simulator, gateway, watch
 
     def end_all(self) -> None:
         for process in self._started:

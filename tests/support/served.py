@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from support.waiting import within
 from support.wire import Answer, ask
 
 REAL_KEY = "realkey0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijk"
@@ -31,14 +32,14 @@ class Gateway:
 
     async def until_ready(self) -> Answer:
         """Wait until `/readyz` says so."""
-        async with asyncio.timeout(10):
+        async with within(10):
             while (got := await self.ask("/readyz")).status != 200:
                 await asyncio.sleep(0.01)
         return got
 
     async def until(self, happened: Callable[[dict[str, object]], bool]) -> dict[str, object]:
         """Wait until what `/status` says of the tokens is as it should be."""
-        async with asyncio.timeout(10):
+        async with within(10):
             while not happened(tokens := await self.tokens()):
                 await asyncio.sleep(0.01)
         return tokens

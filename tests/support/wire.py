@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
 
 
 @dataclass(slots=True)
