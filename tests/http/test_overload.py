@@ -122,10 +122,9 @@ async def test_head_in_time_is_answered(gateway, monkeypatch):
             assert (await caller.receive()).status == 200
 
 
-async def test_idle_connection_is_closed_without_a_word(serve, simulator, monkeypatch):
+async def test_idle_connection_is_closed_without_a_word(serve, simulator):
     """Who never sent a byte, or nothing after an answer, is hung up on silently."""
-    monkeypatch.setattr(door, "_IDLE_SECONDS", 0.5)
-    gateway = await serve(simulator)
+    gateway = await serve(simulator, keepalive_seconds=1)
     async with Caller(gateway.url) as silent, Caller(gateway.url) as served:
         await served.send(HEAD)
         assert (await served.receive()).status == 200
