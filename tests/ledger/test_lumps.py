@@ -197,15 +197,15 @@ async def test_more_holds_expire_than_one_script_reaps(
 ) -> None:
     """The scripts after it reap the rest, and meanwhile the rest is still held."""
     await know(ledger, 1000, 30_000)
-    for n in range(520):
+    for n in range(220):
         await reserve(ledger, f"c{n}", 1)
     await pass_time(150)
     first = await ledger.look()
     assert first.balance.held == first.live_holds == 20
-    assert first.balance.available == 1060 - 520
+    assert first.balance.available == 1060 - 220
     second = await ledger.look()
-    assert (second.balance.held, second.live_holds, second.balance.tokens) == (0, 0, 540)
-    assert ear.total("reaped") == 520
+    assert (second.balance.held, second.live_holds, second.balance.tokens) == (0, 0, 840)
+    assert ear.total("reaped") == 220
 
 
 async def test_each_hold_ends_by_its_own_time(open_ledger, pass_time: PassTime) -> None:

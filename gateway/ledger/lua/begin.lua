@@ -2,11 +2,11 @@
 -- This text stands behind the shared steps.
 --
 -- Sums and indexes (held, held and live of each service, expiries, starts) follow from the holds. They
--- are counted anew in each new epoch, and where they were found wrong: some 500 holds a script, so that
+-- are counted anew in each new epoch, and where they were found wrong: some 200 holds a script, so that
 -- as a rule it is done within one, and none keeps Redis for more than some milliseconds.
 
 -- Members of each index that one script clears, and holds that one script counts.
-local CLEAR_AT_MOST, COUNT_AT_MOST = 2000, 500
+local CLEAR_AT_MOST, COUNT_AT_MOST = 1000, 200
 
 -- The fields of the services, flat; all of them, unless they were more than their bound long before.
 local function read_services()

@@ -47,9 +47,9 @@ local MARKER_LIFE = 600 * MICRO
 local UNSURE = 10 * MICRO
 -- At most so many holds are reaped by one script, so that none keeps Redis long. Those beyond are held
 -- still.
-local REAP_AT_MOST = 500
+local REAP_AT_MOST = 200
 -- So many holds on either side of a moment are read, see held_before.
-local HELD_BEFORE_AT_MOST = 500
+local HELD_BEFORE_AT_MOST = 300
 -- Tallies and refusals of 50 made-up names for each of some gateways; see read_service and
 -- count_refused for who comes after.
 local SERVICE_FIELDS = 2200
@@ -179,7 +179,8 @@ local function save()
   local flat = {}
   for field, value in pairs(changed) do
     flat[#flat + 1] = field
-    flat[#flat + 1] = value and whole(value) or ''
+    -- Whole numbers up to 2^53 go to Redis digit by digit, without `whole`.
+    flat[#flat + 1] = value or ''
   end
   if stored[1] ~= RUN_ID then
     flat[#flat + 1] = 'run_id'
@@ -290,10 +291,10 @@ local function write_hold(id, cost, start, expiry, epoch, name, endpoint)
   local service = read_service(name)
   redis.call('HSET', HOLDS, id, string.format(
     '%.0f|%.0f|%.0f|%.0f|%s|%s', cost, start, expiry, epoch, service.name, endpoint))
-  redis.call('ZADD', EXPIRIES, whole(expiry), id)
+  redis.call('ZADD', EXPIRIES, expiry, id)
   -- While sums are being cleared it is counted with the others.
   if state.recount_at ~= CLEARING then
-    redis.call('ZADD', STARTS, whole(start), id)
+    redis.call('ZADD', STARTS, start, id)
     state.held = state.held + cost
     service.held, service.live = service.held + cost, service.live + 1
   end
@@ -319,7 +320,7 @@ end
 -- transition of a call that began in an older epoch, or whose reserve has not run yet.
 -- Callers who hang up leave one each: each removes more than one whose time is over.
 local function mark(id)
-  redis.call('ZADD', MARKERS, whole(NOW + MARKER_LIFE), id)
+  redis.call('ZADD', MARKERS, NOW + MARKER_LIFE, id)
   forget_markers(4)
 end
 
@@ -420,7 +421,7 @@ end
 -- never charged it. Returns whether an expiry was found whose hold is lost.
 local function reap()
   local is_lost = false
-  local due = redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', whole(NOW), 'LIMIT', 0, REAP_AT_MOST)
+  local due = redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', NOW, 'LIMIT', 0, REAP_AT_MOST)
   for _, id in ipairs(due) do
     local record = redis.call('HGET', HOLDS, id)
     local hold = record and parse_hold(record)
