@@ -176,6 +176,22 @@ async def test_holds_expire_little_by_little(ledger: Ledger, counted: Counted) -
         assert await counted.commands() <= COMMANDS_AT_MOST
 
 
+async def test_many_lost_holds_begin_one_epoch(ledger: Ledger, counted: Counted, ear) -> None:
+    """Their expiries, due ones too, go little by little, and are not told of again."""
+    await know(ledger, 8000, rate=200)
+    for prefix in "abc":
+        await counted.fill(_HOLD.replace("'h'", f"'{prefix}'"), ends_in=-1)
+    await counted.client.delete(ledger._keys[1])
+    await counted.commands()
+    epochs = set()
+    for _ in range(3 * MANY // 1000 + 1):
+        epochs.add((await run(ledger, scripts.LOOK, 0, 0)).epoch)
+        assert await counted.commands() <= COMMANDS_AT_MOST
+    assert len(epochs) == 1
+    assert await counted.client.zcard(ledger._keys[2]) == 0
+    assert (await ledger.look()).balance.held == 0
+
+
 async def test_made_up_services_are_bounded(ledger: Ledger, counted: Counted) -> None:
     """Who comes after the bound counts as of the service `other`, caps and all."""
     await know(ledger, 8000, rate=200)

@@ -43,7 +43,7 @@ def open_ledger(clock: TurnedStore, account: str, ear) -> OpenLedger:
 
 
 async def epoch_of(ledger: Ledger) -> int:
-    return (await run(ledger, scripts.LOOK)).epoch
+    return (await run(ledger, scripts.LOOK, 0, 0)).epoch
 
 
 @pytest.mark.parametrize("seconds", [1.5, 90, HOUR, 40 * 86_400])

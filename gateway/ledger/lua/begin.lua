@@ -157,7 +157,9 @@ local function begin()
   end
   recount()
   fall_lumps()
-  if reap() then
+  -- Those whose holds are known to be lost are still being cleared.
+  local is_counting = state.recount_at
+  if reap() and not is_counting then
     notice_inconsistent('holds_lost')
     begin_epoch()
     recount()
