@@ -175,7 +175,7 @@ local function reserve()
           place = make_place(
             arrival, floor, NOW + wait_left, cost, terms.live or 0, gateway, service, id)
         end
-        join(place, gateway)
+        join(place, gateway, code == CONCURRENCY and aside_score(service) or 0)
         return report(code, wait, place, DONE, room, per_minute)
       end
       if place ~= '' then

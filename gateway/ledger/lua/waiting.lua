@@ -2,14 +2,19 @@
 -- This text stands between the shared steps and the transitions that know of the line.
 --
 -- A member of the zset is a place, "floor|arrival|end of its wait|cost|cap of live holds|gateway|service|
--- id"; all scores
--- are 0, so that Redis keeps them in the order of their text: the lowest floor first, then the first
--- come. A place counts while its wait lasts and its gateway asks for it: one that died leaves nothing.
+-- id"; all scores are 0, so that Redis keeps them in the order of their text: the lowest floor first,
+-- then the first come. A place counts while its wait lasts and its gateway asks for it: one that died
+-- leaves nothing.
+-- Who stands aside, because its service has as many calls in flight as it may, is in the same zset
+-- behind all others, at a score of its service's: neither in the window that is looked at nor in
+-- anybody's way. It comes back to score 0 when its service has room.
 
 -- A gateway that asks nothing for so long is gone, or its callers are.
 local GATEWAY_LIFE = 3 * MICRO
 -- So many of the line are looked at: no script may keep Redis for long.
 local LOOK_AT_MOST = 100
+-- Of services that stand aside. The next ones are looked at when one of these has room or is gone.
+local ASIDE_SERVICES_AT_MOST = 64
 -- Below the lowest floor there is, so that no number in a place has a sign.
 local LOWEST_FLOOR = 10000000
 
@@ -50,8 +55,17 @@ local function has_left(waiting)
   return is_marked(waiting.id) or redis.call('HGET', HOLDS, waiting.id) == 'resolved'
 end
 
-local function join(place, gateway)
-  redis.call('ZADD', LINE, 0, place)
+-- Where a service's places stand aside: a whole number above 0, the same for the same name.
+local function aside_score(service)
+  local score = 0
+  for i = 1, #service do
+    score = (score * 31 + string.byte(service, i)) % 1000000007
+  end
+  return 1 + score
+end
+
+local function join(place, gateway, score)
+  redis.call('ZADD', LINE, score, place)
   redis.call('ZADD', GATEWAYS, whole(NOW), gateway)
   seen[gateway] = NOW
 end
@@ -117,19 +131,54 @@ local function serve_line(slots, floor, arrival)
     end
   end
 
-  local places = redis.call('ZRANGE', LINE, 0, LOOK_AT_MOST - 1)
+  -- Have those come back whose service has room again, and forget those of gateways that are gone.
+  local function recall()
+    local in_line = {}
+    for _, place in ipairs(redis.call('ZRANGEBYSCORE', LINE, 0, 0, 'LIMIT', 0, LOOK_AT_MOST)) do
+      local name = read_place(place).service
+      in_line[name] = (in_line[name] or 0) + 1
+    end
+    local score, left = 0, LOOK_AT_MOST
+    for _ = 1, ASIDE_SERVICES_AT_MOST do
+      local found = redis.call(
+        'ZRANGEBYSCORE', LINE, '(' .. whole(score), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+      if not found[1] or left <= 0 then
+        return
+      end
+      score = tonumber(found[2])
+      local first = read_place(found[1])
+      local room = first.live_cap - line.live_of(first.service) - (in_line[first.service] or 0)
+      if room > 0 or not is_present(first) then
+        for _, place in ipairs(redis.call('ZRANGEBYSCORE', LINE, score, score, 'LIMIT', 0, left)) do
+          left = left - 1
+          if not is_present(read_place(place)) then
+            redis.call('ZREM', LINE, place)
+          elseif room > 0 then
+            redis.call('ZADD', LINE, 0, place)
+            room = room - 1
+          end
+        end
+      end
+    end
+  end
+
+  if redis.call('ZCOUNT', LINE, '(0', '+inf') > 0 then
+    recall()
+  end
+  local places = redis.call('ZRANGEBYSCORE', LINE, 0, 0, 'LIMIT', 0, LOOK_AT_MOST)
   for i = 1, #places do
     local place = places[i]
     local waiting = read_place(place)
     if floor and (waiting.floor > floor or waiting.floor == floor and waiting.arrival >= arrival) then
       return line
     end
-    -- With as many calls in flight as its service may have, it stands aside.
     local is_aside = waiting.live_cap > 0 and line.live_of(waiting.service) >= waiting.live_cap
     local is_served = not is_aside and line.may_run(waiting.cost, waiting.floor)
     local is_first = not is_aside and not is_served and not line.first and waiting.cost > 0
     if not is_present(waiting) or (is_served or is_first) and has_left(waiting) then
       redis.call('ZREM', LINE, place)
+    elseif is_aside then
+      redis.call('ZADD', LINE, aside_score(waiting.service), place)
     else
       line.tokens_ahead = line.tokens_ahead + waiting.cost
       line.calls_ahead = line.calls_ahead + 1
@@ -146,8 +195,10 @@ local function serve_line(slots, floor, arrival)
       end
     end
   end
-  -- There may be more of them: what is left is for those.
+  -- There may be more of them: what is left is for those, if all that were looked at run. If one lacks
+  -- tokens, the others pass it without delay to it, whether they have come before or after.
   line.is_longer = floor ~= nil and #places == LOOK_AT_MOST and line.calls_ahead > 0
+    and #line.served == line.calls_ahead
   return line
 end
 
