@@ -3,20 +3,29 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a developer run what needs no Redis server."""
-    parser.addoption("--quick", action="store_true", help="leave out what needs a Redis server")
+    what = "try less of each property; leave out long tests and Redis servers"
+    parser.addoption("--quick", action="store_true", help=what)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In a quick run try fewer examples of each property, where it does not say how many."""
+    settings.register_profile("quick", max_examples=15)
+    if config.getoption("quick"):
+        settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out of a quick run what starts a Redis server, each time or by a parameter."""
+    """Leave out of a quick run what explores for long, and what starts a Redis server."""
     if not config.getoption("quick"):
         return
-    slow = [item for item in items if _wants_redis(item)]
+    slow = [item for item in items if item.get_closest_marker("long") or _wants_redis(item)]
     config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if not _wants_redis(item)]
+    items[:] = [item for item in items if item not in slow]
 
 
 def _wants_redis(item: pytest.Item) -> bool:

@@ -22,6 +22,8 @@ from support.homes import LEARNING_MS, EmbeddedHome, Home, RedisHome
 from support.policed import SERVICES
 from support.redis_server import RedisServer
 
+pytestmark = pytest.mark.long
+
 
 class Moves:
     """What can happen next: `pick` chooses to whom, `number` how much of it."""
@@ -275,7 +277,7 @@ def play(make: Callable[[], Schedule], examples: int, steps: int, *, shrinks: bo
     )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_no_schedule_crosses_the_floor() -> None:
     """In any order of events nothing is admitted that is not there, and the books agree."""
     play(lambda: Schedule(EmbeddedHome()), examples=160, steps=60)
@@ -286,13 +288,13 @@ def test_no_schedule_crosses_the_floor_on_redis(redis_server: RedisServer) -> No
     play(lambda: Schedule(RedisHome(redis_server.url)), examples=25, steps=40, shrinks=False)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_an_outsider_leaves_the_books_in_order() -> None:
     """With somebody else spending, holds, C and the balance after quiet time are still right."""
     play(lambda: Schedule(EmbeddedHome(), outsider=True), examples=30, steps=40)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_calls_that_overdraw_leave_the_others_their_floor() -> None:
     """They run alone and from a full bucket; nobody else's call leaves less than its floor."""
     play(lambda: Schedule(EmbeddedHome(), overdraft=True), examples=20, steps=40)

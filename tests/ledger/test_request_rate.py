@@ -174,6 +174,7 @@ async def test_what_is_refused_already_takes_no_slot(open_ledger) -> None:
     assert [await ask(ledger, f"b{n}", 0) for n in range(4)] == [Code.DONE] * 3 + [Code.RATE]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 async def test_shadow_counts_what_enforcing_would_refuse(ear, seed: int) -> None:
     """Of the same arrivals, at twice the rate and in bursts: the same calls are counted."""

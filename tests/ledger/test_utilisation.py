@@ -13,6 +13,8 @@ from support.homes import LEARNING_MS, EmbeddedHome
 
 from gateway.ledger import Admission, Code, Terms
 
+pytestmark = pytest.mark.long
+
 FLOOR = 10
 _ids = itertools.count()
 

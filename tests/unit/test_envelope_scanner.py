@@ -100,6 +100,7 @@ def answers(draw) -> bytes:
     return f"{{{body}}}".encode()
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(answers(), SIZES)
 def test_it_finds_what_a_whole_parser_finds(text, sizes):
@@ -107,6 +108,7 @@ def test_it_finds_what_a_whole_parser_finds(text, sizes):
     assert scan(text, sizes) == parse(text) == read_envelope(text, None)
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(answers(), SIZES, st.data())
 def test_a_cut_text_never_gives_a_wrong_value(text, sizes, data):

@@ -1,5 +1,6 @@
 """Following the structure of a JSON text with C-level calls, against a byte-by-byte reference."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +38,7 @@ def same(walked: Place, plodded: Place) -> bool:
     )
 
 
+@pytest.mark.long
 @settings(max_examples=600, deadline=None)
 @given(TEXTS, st.booleans(), st.booleans(), st.integers(-2, 8))
 def test_walking_is_plodding(text, in_string, is_escaped, depth):
@@ -45,6 +47,7 @@ def test_walking_is_plodding(text, in_string, is_escaped, depth):
     assert same(walk(start, text), plod(start, text))
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, TEXTS)
 def test_a_walk_may_be_interrupted_anywhere(first, second):

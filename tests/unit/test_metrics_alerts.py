@@ -47,6 +47,7 @@ def test_rules_and_configuration_are_well_formed():
     promtool("check", "config", CONFIGURATION)
 
 
+@pytest.mark.long
 @needs_promtool
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_should_and_only_then(trial):
