@@ -20,7 +20,7 @@ test: .venv/for-test ## Install into .venv and run all tests
 	$(BIN)/pytest -n 4 --dist loadfile --durations=10
 
 quick: .venv/for-test ## Install into .venv and run the unit tests and the ledger's without Redis
-	$(BIN)/pytest -n 2 tests/unit tests/ledger --quick
+	$(BIN)/pytest -n 3 --dist loadfile tests/unit tests/ledger --quick
 
 fuzz: .venv/for-test ## Try what nobody thought of, a minute for each property (SECONDS=60)
 	$(BIN)/pytest tests/fuzz --fuzz-seconds $(or $(SECONDS),60)

@@ -5,6 +5,9 @@ import os
 import pytest
 from hypothesis import settings
 
+# Fixtures that start Redis servers, beside those named `..._server`.
+_SERVERS = {"redis", "watched", "loosely_watched", "cluster", "tls"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a developer run what needs no Redis server."""
@@ -32,7 +35,7 @@ def _wants_redis(item: pytest.Item) -> bool:
     fixtures = getattr(item, "fixturenames", ())
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     return "redis" in parameters.values() or any(
-        name.endswith("_server") or name == "redis" for name in fixtures
+        name.endswith("_server") or name in _SERVERS for name in fixtures
     )
 
 

@@ -382,6 +382,7 @@ def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not IS_THERE, reason=NO_PROC)
 @pytest.mark.usefixtures("small_buffers")
+@pytest.mark.long
 async def test_a_greeting_that_is_never_taken_leaves_no_connection_behind(account: str) -> None:
     """A Redis that hangs from the first byte on: each attempt ends with its descriptor."""
     with socket.socket() as hung:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+import pytest
 from support.ledger_calls import ask_under, know, release, reserve_under
 
 from gateway.ledger import Admission, Code, Ledger, Rules, Terms
@@ -49,6 +50,7 @@ async def test_a_crowd_at_its_own_cap_stops_nobody_else(open_ledger, pass_time: 
     assert await served(ledger) == ["w000", "large"]
 
 
+@pytest.mark.long
 async def test_a_crowd_at_its_own_cap_is_served_in_its_order(open_ledger) -> None:
     """By as many as have room, each call once, the first come first, to the last one."""
     ledger = open_ledger(PATIENT_RULES)

@@ -192,6 +192,7 @@ async def test_a_free_call_that_nobody_resolved_leaves_no_trace(
     assert (ear.total("reaped"), ear.total("reaped_tokens")) == (0, 0)
 
 
+@pytest.mark.long
 async def test_more_holds_expire_than_one_script_reaps(
     ledger: Ledger, pass_time: PassTime, ear
 ) -> None:

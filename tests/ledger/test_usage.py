@@ -242,6 +242,7 @@ async def test_a_clock_that_is_set_back_counts_in_the_hour_it_shows(ledger, hist
     assert [list(counts.values()) for _, counts in hours] == [[1, 7], [1, 5]]
 
 
+@pytest.mark.long
 async def test_the_sums_are_what_the_ledger_says(open_ledger, history, clock, pass_time):
     """Any mixture from two gateways adds up to its tokens used, calls admitted, calls refused."""
     ledgers = [open_ledger(), open_ledger()]
@@ -287,6 +288,7 @@ async def test_an_hour_ends_by_itself(ledger, history, clock, command, account):
     assert await command("TTL", key) == -1
 
 
+@pytest.mark.long
 async def test_names_that_callers_make_up_fill_no_store(ledger, history, clock, command, account):
     """An hour has at most 2200 fields of services' own; the rest count as `other`, none is lost."""
     made_up = {(f"s{n}", f"e{n % 3}", "max_cost"): 2 for n in range(3000)}

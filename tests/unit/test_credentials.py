@@ -88,6 +88,7 @@ def test_key_is_added_at_the_end(query, added):
 @pytest.mark.parametrize(
     "piece", [b"&key", b"&keyword=1", b"&k%65y=1", b"k%65y=", b"&", b"x", b"%6b%65%79"]
 )
+@pytest.mark.long
 def test_the_largest_form_holds_nobody_up(piece):
     """A form of 16 MiB is searched in no time, whatever it is made of, or it is refused."""
     body = piece * (16 * 1024 * 1024 // len(piece))

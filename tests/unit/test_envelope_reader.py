@@ -295,6 +295,7 @@ async def test_many_readers_share_an_executor(threads):
     assert [envelope.tokens_left for envelope in found] == list(range(12))
 
 
+@pytest.mark.long
 async def test_memory_stays_flat(threads):
     """A bomb of 150 MB and 60 MB of plain text pass through less than 4 MiB."""
     packer = zlib.compressobj(wbits=31)

@@ -123,6 +123,7 @@ def test_a_cut_text_never_gives_a_wrong_value(text, sizes, data):
 @given(st.binary(max_size=600), SIZES)
 @example(b'{"tokensLeft":', [1])
 @example(b'{"a":"\\', [1])
+@pytest.mark.long
 def test_bytes_of_any_kind_do_no_harm(noise, sizes):
     """What is no JSON raises nothing, bare or at the start of an object."""
     scan(noise, sizes)

@@ -68,6 +68,7 @@ async def test_a_job_that_ends_is_started_again(ending):
     assert (job.restarts, job.given_up, job.was_cancelled) == (["job", "job"], 0, True)
 
 
+@pytest.mark.long
 async def test_a_job_that_keeps_crashing_is_given_up_and_goes_on():
     """The fifth crash of a minute says that the process has to end; each pause is longer."""
     job = Watched(_raise, CRASHES_AT_MOST)

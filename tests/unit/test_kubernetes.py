@@ -84,6 +84,7 @@ def is_selected(labels, pods):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.long
 def test_manifests_are_what_kubernetes_takes(version):
     """Each manifest has all the fields it needs and none that there is not, in each version."""
     assert len(MANIFESTS) == 9
@@ -244,6 +245,7 @@ def test_the_service_monitor_is_shaped_as_the_operator_wants():
 
 
 @needs_kustomize
+@pytest.mark.long
 def test_the_trial_runs_without_a_key(monkeypatch):
     """Kustomize builds it, its settings are good, and its gateways may reach its simulator."""
     manifests = build(TRIAL)
@@ -266,6 +268,7 @@ def test_the_trial_runs_without_a_key(monkeypatch):
 
 
 @needs_kustomize
+@pytest.mark.long
 def test_production_takes_its_secret(tmp_path):
     """Kustomize builds it once the secret is there, and all who need the secret name it."""
     shutil.copytree(FOLDER, tmp_path / "kubernetes")
