@@ -138,9 +138,9 @@ async def test_refusals_are_waited_out_no_longer_than_needed(
     simulator, gateway, watch = await machines.before_a_lump(
         10,
         LUMP_IN_MS,
-        f"X-Api-Key: {secret_of('curl')}",
+        f"X-Api-Key: {secret_of('starter')}",
         rate=60,
-        service_keys=SERVICE_KEYS,
+        service_keys=f"{SERVICE_KEYS},starter:{secret_of('starter')}",
     )
     lump_at_ms = time.time() * 1000 + (await simulator.state())["refill_in_ms"]
     runs = await asyncio.gather(*(client.run(gateway.url) for client in clients.values()))
