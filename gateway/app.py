@@ -16,23 +16,37 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway import __version__, tasks
-from gateway.admin import Admin
-from gateway.alert_texts import About
 from gateway.alerts import Alerts
-from gateway.allowances import Allowances
+from gateway.alerts.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
+from gateway.alerts.outages import Outages
+from gateway.alerts.texts import About
+from gateway.alerts.webhook import Webhook
 from gateway.balance import Balance
-from gateway.bodies import Bodies
-from gateway.breaker import Breaker
-from gateway.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
-from gateway.costs import CostTable
-from gateway.dashboard import Dashboard, Sessions
-from gateway.dispatch import Dispatcher, Limits
-from gateway.doors import guard, last_answers, open_doors, request_maker
+from gateway.call.allowances import Allowances
+from gateway.call.dispatch import Dispatcher, Limits
+from gateway.call.gate import Gate, Patience
+from gateway.call.intake import Intake
+from gateway.call.observer import Observer
+from gateway.call.proxy import Proxy
+from gateway.call.quotes import Quotes
+from gateway.call.reports import Reports
+from gateway.call.services import Services
 from gateway.errors import LedgerUnavailable
-from gateway.feed import Feed
-from gateway.gate import Gate, Patience
-from gateway.intake import Intake
+from gateway.front.bodies import Bodies
+from gateway.front.doors import guard, last_answers, open_doors, request_maker
+from gateway.front.turnstile import (
+    Turnstile,
+    calm_accepting,
+    listen,
+    make_turnstile,
+    raise_descriptor_limit,
+)
 from gateway.jobs import Job, in_background
+from gateway.keepa.breaker import Breaker
+from gateway.keepa.costs import CostTable
+from gateway.keepa.real_key import RealKey
+from gateway.keepa.stalls import Stalls
+from gateway.keepa.upstream import Slots, Upstream
 from gateway.ledger import (
     AUTO,
     Alarms,
@@ -46,30 +60,16 @@ from gateway.ledger import (
     UsageHistory,
 )
 from gateway.metrics import Metrics
-from gateway.observer import Observer
-from gateway.outages import Outages
-from gateway.picture import Setting
-from gateway.proxy import Proxy
-from gateway.quotes import Quotes
-from gateway.real_key import RealKey
-from gateway.reports import Reports
-from gateway.review import check_endpoint_names, review_plan
-from gateway.services import Services
 from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
-from gateway.stalls import Stalls
-from gateway.status import Thresholds
-from gateway.turnstile import (
-    Turnstile,
-    calm_accepting,
-    listen,
-    make_turnstile,
-    raise_descriptor_limit,
-)
-from gateway.upstream import Slots, Upstream
-from gateway.usage import UsagePage
-from gateway.web import Site, Standing
-from gateway.webhook import Webhook
+from gateway.views.admin import Admin
+from gateway.views.dashboard import Dashboard, Sessions
+from gateway.views.feed import Feed
+from gateway.views.picture import Setting
+from gateway.views.review import check_endpoint_names, review_plan
+from gateway.views.site import Site, Standing
+from gateway.views.status import Thresholds
+from gateway.views.usage import UsagePage
 
 _log: Any = structlog.get_logger(__name__)
 

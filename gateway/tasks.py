@@ -6,9 +6,9 @@ from typing import Any
 
 import structlog
 
+from gateway.call.reports import Reports
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import Ledger, ReplyLost
-from gateway.reports import Reports
 
 _log: Any = structlog.get_logger(__name__)
 _TICK_SECONDS = 1.0

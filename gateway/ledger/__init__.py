@@ -5,7 +5,7 @@ from gateway.ledger.embedded import EmbeddedStore
 from gateway.ledger.feed import Chronicle, Sample, Told
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.line import Line
-from gateway.ledger.redis_store import RedisStore
+from gateway.ledger.redis.store import RedisStore
 from gateway.ledger.replies import Code, Reply
 from gateway.ledger.store import ReplyLost, Store
 from gateway.ledger.usage import DAYS_KEPT, Item, UsageHistory

@@ -19,11 +19,11 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.errors import BadSetting
-from gateway.pasted import check_unquoted, trim
-from gateway.policies import BadPolicies, Overdraft, Policies, read_policies
-from gateway.redis_url import read_redis_url
-from gateway.service_keys import read_service_keys
 from gateway.settings.masks import MASK, mask, secrets_of_url, show
+from gateway.settings.pasted import check_unquoted, trim
+from gateway.settings.policies import BadPolicies, Overdraft, Policies, read_policies
+from gateway.settings.redis_url import read_redis_url
+from gateway.settings.service_keys import read_service_keys
 from gateway.settings.values import (
     SIMULATOR,
     AdminToken,

@@ -9,8 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from gateway.pasted import read_secret
-from gateway.redis_url import read_redis_url
+from gateway.settings.pasted import read_secret
+from gateway.settings.redis_url import read_redis_url
 
 SIMULATOR = "simulator"
 

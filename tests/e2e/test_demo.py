@@ -11,8 +11,8 @@ from support.redis_server import free_port
 from support.waiting import until
 from support.wire import ask
 
-from gateway import demo, demo_script
-from gateway.demo_script import Step
+from gateway.commands import demo, demo_script
+from gateway.commands.demo_script import Step
 from gateway.simulator import SimulatorConfig
 
 pytestmark = pytest.mark.e2e

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from support.exploring import Longest, measure_ms
 
-from gateway.costs import CostTable, limit_codes
+from gateway.keepa.costs import CostTable, limit_codes
 from gateway.simulator import charges
 from gateway.simulator.call import RejectedCallError, read_call
 from gateway.simulator.shelf import Shelf

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from support.exploring import Longest, measure_ms
 
-from gateway import credentials
-from gateway.credentials import add_key, swap_key, swap_key_in_turns
-from gateway.door import MAX_HEADERS
 from gateway.errors import BadRequest
-from gateway.headers import (
+from gateway.front import credentials
+from gateway.front.credentials import add_key, swap_key, swap_key_in_turns
+from gateway.front.door import MAX_HEADERS
+from gateway.front.headers import (
     HOP_BY_HOP,
     accepts_gzip,
     credentials_of,
@@ -24,7 +24,7 @@ from gateway.headers import (
     leave_out,
     request_id,
 )
-from gateway.real_key import RealKey, encode_key
+from gateway.keepa.real_key import RealKey, encode_key
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 MOST_MS = 40

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support.documents import CUTS, NOWHERE, documents, parse
 from support.exploring import Longest, measure_ms
 
-from gateway.envelope import Envelope, EnvelopeReader, read_envelope
-from gateway.envelope.scanner import PIECE_BYTES, Scanner
+from gateway.keepa.envelope import Envelope, EnvelopeReader, read_envelope
+from gateway.keepa.envelope.scanner import PIECE_BYTES, Scanner
 
 MEBIBYTE = 1024 * 1024
 LEVELS = st.sampled_from([0, 1, 6])

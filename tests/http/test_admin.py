@@ -6,7 +6,7 @@ import time
 import pytest
 from support.refusals import read_refusal
 
-from gateway import admin
+from gateway.views import admin
 
 TOKEN = "let-me-in-0123456789"
 PATHS = ["/status", "/usage", "/metrics", "/dashboard", "/dashboard/events"]

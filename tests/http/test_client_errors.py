@@ -7,7 +7,7 @@ import pytest
 from support.refusals import read_refusal
 from support.wire import Caller, write_request
 
-from gateway import intake
+from gateway.call import intake
 
 NO_CALLS = {"token": 1}
 

@@ -12,7 +12,7 @@ from support.vitals import IS_THERE, MISSING, own_descriptors
 from support.waiting import until
 from yarl import URL
 
-from gateway.connections import Connections
+from gateway.keepa.connections import Connections
 
 
 async def ask(connections):

@@ -11,7 +11,9 @@ from support.stopwatch import Stopwatch
 from support.waiting import until, within
 from support.wire import Caller, write_request
 
-from gateway import app, door, intake, turnstile
+from gateway import app
+from gateway.call import intake
+from gateway.front import door, turnstile
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 HEAD = write_request(PRODUCT)

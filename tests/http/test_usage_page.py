@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 from support.refusals import read_refusal
 from support.waiting import until
 
+from gateway.call.reports import Reports
 from gateway.errors import EndpointNotAllowed, LedgerUnavailable
-from gateway.facts import Facts
+from gateway.front.facts import Facts
 from gateway.ledger import Ledger, RedisStore, Rules, UsageHistory
 from gateway.metrics import Metrics
-from gateway.reports import Reports
 from gateway.tasks import count_refusals
 
 SHOP, LOFT = "X-Service-Name: shop", "X-Service-Name: loft"

@@ -11,7 +11,7 @@ from support.waiting import until
 from support.webhook_receiver import SECRET_PATH, receiving
 from support.wire import ask
 
-from gateway.webhook import Webhook
+from gateway.alerts.webhook import Webhook
 
 EVENT = {"text": "It is so.", "name": "drift", "state": "firing"}
 PRODUCT = "/product?domain=1&asin=B000000001"

@@ -16,7 +16,7 @@ from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import Admission, Code, Hold, Ledger, RedisStore, Rules, Store, Terms
-from gateway.ledger.command import Command
+from gateway.ledger.redis.command import Command
 from gateway.ledger.scripts import RESERVE, name_keys
 from gateway.ledger.store import ReplyLost
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gateway import cli
-from gateway.upstream import Upstream
+from gateway.commands import cli
+from gateway.keepa.upstream import Upstream
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ At SIGUSR1, and at the end, what the watch has found since the last time goes in
 import sys
 from pathlib import Path
 
-from gateway import cli
+from gateway.commands import cli
 from support.loop_watch import LoopWatch, tell_into
 
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from gateway.alert_texts import About, describe_event, describe_test
+from gateway.alerts.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
+from gateway.alerts.texts import About, describe_event, describe_test
 from gateway.balance import NO_EVENTS, UNKNOWN, Balance, Events
-from gateway.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
 from gateway.errors import BadSetting
 from gateway.log import Redactor
 from gateway.settings import Settings, read_settings

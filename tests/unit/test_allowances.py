@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.allowances import Allowance, Allowances
-from gateway.costs import CostTable
+from gateway.call.allowances import Allowance, Allowances
 from gateway.errors import CodeLimit, EndpointNotAllowed, MaxCost, MaxOffers, ServiceBlocked
+from gateway.keepa.costs import CostTable
 from gateway.ledger import Terms
-from gateway.policies import Policies, Policy
+from gateway.settings.policies import Policies, Policy
 
 FLOOR = 10
 

@@ -6,10 +6,10 @@ import orjson
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from gateway.answers import refuse, tell_balance
 from gateway.balance import Balance
 from gateway.errors import InsufficientTokensError, NotFound
-from gateway.facts import Facts
+from gateway.front.answers import refuse, tell_balance
+from gateway.front.facts import Facts
 
 BALANCE = Balance(
     known=True, tokens=45, held=50, refill_rate=20, flow_micro=1_500_000, lump_in_ms=30_000,

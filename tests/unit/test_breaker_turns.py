@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from gateway.breaker import Breaker
-from gateway.circuit import State
 from gateway.errors import CircuitOpen, UpstreamUnreachable
-from gateway.stalls import Stalls
+from gateway.keepa.breaker import Breaker
+from gateway.keepa.circuit import State
+from gateway.keepa.stalls import Stalls
 
 COOLDOWN_SECONDS = 0.02
 SHOP = ("shop", "product")

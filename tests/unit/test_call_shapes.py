@@ -3,7 +3,7 @@
 import pytest
 from support.call_shapes import SHAPES, UNBOUNDED, Shape
 
-from gateway.costs import CostTable
+from gateway.keepa.costs import CostTable
 from gateway.simulator.call import RejectedCallError, read_call
 from gateway.simulator.charges import ENDPOINTS, price
 from gateway.simulator.checks import check

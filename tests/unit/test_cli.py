@@ -3,7 +3,7 @@
 import pytest
 
 from gateway import __version__
-from gateway.cli import main
+from gateway.commands.cli import main
 
 
 @pytest.mark.parametrize(

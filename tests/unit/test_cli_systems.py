@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gateway.cli import main
+from gateway.commands.cli import main
 
 
 @pytest.mark.parametrize("command", ["serve", "simulate", "demo"])
@@ -24,7 +24,7 @@ def test_the_rest_needs_no_posix():
     """Where Python has no `resource` and no SIGHUP the commands are understood all the same."""
     program = (
         "import signal, sys; sys.modules['resource'] = None; del signal.SIGHUP\n"
-        "from gateway.cli import main; main(['--version'])"
+        "from gateway.commands.cli import main; main(['--version'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

@@ -7,9 +7,9 @@ import pytest
 
 import keepa_gateway_client as client
 from gateway import errors
-from gateway.answers import render
 from gateway.balance import Balance
-from gateway.facts import Facts
+from gateway.front.answers import render
+from gateway.front.facts import Facts
 from keepa_gateway_client.refusals import read_refusal
 
 BALANCE = Balance(

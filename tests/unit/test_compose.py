@@ -10,7 +10,8 @@ from support.front import CADDY, CADDYFILE, make_certificate, needs_front
 from support.prometheus import MISSING, PROMETHEUS, PROMTOOL, promtool
 from support.topology import COMPOSE, DEPLOY, GATEWAYS, SERVICES, SIMULATOR_ENV, mounted
 
-from gateway import __version__, cli
+from gateway import __version__
+from gateway.commands import cli
 from gateway.settings import Settings, read_settings
 
 FRONT = SERVICES["front"]["environment"]

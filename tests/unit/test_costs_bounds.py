@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.exploring import measure_ms
 
-from gateway.costs import CostTable
+from gateway.keepa.costs import CostTable
 
 TABLE = CostTable({})
 CEILING = 65_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.costs import CostTable, limit_codes
+from gateway.keepa.costs import CostTable, limit_codes
 
 TABLE = CostTable({})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.costs import CostTable
+from gateway.keepa.costs import CostTable
 
 TABLE = CostTable({})
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.costs import CostTable
+from gateway.keepa.costs import CostTable
 
 TABLE = CostTable({})
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.costs import CostTable, Part, Price
+from gateway.keepa.costs import CostTable, Part, Price
 
 
 def parts(endpoint, query="", body=b"", overrides=None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.costs import CostTable, Price
+from gateway.keepa.costs import CostTable, Price
 
 
 @pytest.mark.parametrize(

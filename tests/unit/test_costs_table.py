@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.costs import CostTable, Price, canonical_name
+from gateway.keepa.costs import CostTable, Price, canonical_name
 
 
 def tokens(endpoint, query="", body=b""):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.exploring import measure_ms
 
-from gateway.credentials import add_key, swap_key
 from gateway.errors import BadRequest
+from gateway.front.credentials import add_key, swap_key
 
 REAL = "REAL%2Bkey"
 
@@ -98,8 +98,8 @@ def test_the_largest_form_holds_nobody_up(piece):
             got, _ = swap_key(body, REAL.encode())
             assert len(got) < len(body) + 10_000
 
-    # Tens of milliseconds on a quiet machine; with a step of Python for each it was seconds.
-    assert measure_ms(search, enough_ms=500) < 500
+    # 60 to 450 ms on a machine that has other work, too; with a step of Python for each, seconds.
+    assert measure_ms(search, enough_ms=1000) < 1000
 
 
 @pytest.mark.parametrize("count", [100, 101])

@@ -6,7 +6,8 @@ from importlib.resources import files
 import pytest
 
 ASSETS = {
-    entry.name: entry.read_bytes() for entry in (files("gateway.dashboard") / "assets").iterdir()
+    entry.name: entry.read_bytes()
+    for entry in (files("gateway.views.dashboard") / "assets").iterdir()
 }
 OWN = sorted(
     name for name in ASSETS if name.endswith((".html", ".css", ".js")) and "uplot" not in name

@@ -27,7 +27,7 @@ from support.docs import (
 )
 from support.prometheus import exposed_families, families_in
 
-from gateway import cli
+from gateway.commands import cli
 from gateway.settings import Settings
 from keepa_gateway_client import command
 

@@ -7,9 +7,9 @@ import zlib
 
 import pytest
 
-from gateway.envelope import Envelope, read_envelope
-from gateway.envelope.decoding import open_decoder
-from gateway.envelope.scanner import PIECE_BYTES
+from gateway.keepa.envelope import Envelope, read_envelope
+from gateway.keepa.envelope.decoding import open_decoder
+from gateway.keepa.envelope.scanner import PIECE_BYTES
 
 FIELDS = {"tokensLeft": -12, "refillIn": 53_441, "refillRate": 20, "tokensConsumed": 123}
 ENVELOPE = Envelope(-12, 53_441, 20, None, 123)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from gateway.envelope import Envelope, read_envelope
+from gateway.keepa.envelope import Envelope, read_envelope
 
 FULL = Envelope(
     tokens_left=290,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.envelope import Envelope, EnvelopeReader, read_envelope
+from gateway.keepa.envelope import Envelope, EnvelopeReader, read_envelope
 
 FULL = {
     "tokensLeft": -12,

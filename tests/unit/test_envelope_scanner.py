@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.envelope import Envelope, read_envelope, scanner
-from gateway.envelope.fields import FIELDS, check_value
-from gateway.envelope.scanner import Scanner
+from gateway.keepa.envelope import Envelope, read_envelope, scanner
+from gateway.keepa.envelope.fields import FIELDS, check_value
+from gateway.keepa.envelope.scanner import Scanner
 
 NAMES = [name.decode() for name in FIELDS]
 FULL = {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.envelope.structure import Place, walk
+from gateway.keepa.envelope.structure import Place, walk
 
 TEXTS = st.lists(
     st.sampled_from(

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from gateway import errors
-from gateway.answers import render
 from gateway.balance import Balance
 from gateway.errors import (
     BadRequest,
@@ -38,7 +37,8 @@ from gateway.errors import (
     UpstreamUnreachable,
     UriTooLong,
 )
-from gateway.facts import Facts
+from gateway.front.answers import render
+from gateway.front.facts import Facts
 
 NOW_MS = 1_795_347_000_000
 BALANCE = Balance(

@@ -10,18 +10,18 @@ from prometheus_client import CollectorRegistry
 from support.ledger_calls import know
 from support.waiting import until
 
-from gateway.allowances import Allowances
-from gateway.breaker import Breaker
+from gateway.call.allowances import Allowances
+from gateway.call.reports import Reports
 from gateway.errors import InsufficientTokensError, MaxCost, Overloaded
-from gateway.facts import Facts
-from gateway.feed import Feed
+from gateway.front.facts import Facts
+from gateway.keepa.breaker import Breaker
+from gateway.keepa.stalls import Stalls
 from gateway.ledger import Chronicle, EmbeddedStore, Ledger, Rules, UsageHistory
 from gateway.metrics import Metrics
-from gateway.picture import Setting
-from gateway.policies import read_policies
-from gateway.reports import Reports
-from gateway.stalls import Stalls
-from gateway.status import Thresholds
+from gateway.settings.policies import read_policies
+from gateway.views.feed import Feed
+from gateway.views.picture import Setting
+from gateway.views.status import Thresholds
 
 
 class Scripts:

@@ -6,8 +6,8 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.balance import UNKNOWN, Balance
-from gateway.facts import Facts
-from gateway.headers import (
+from gateway.front.facts import Facts
+from gateway.front.headers import (
     accepts_gzip,
     credentials_of,
     forward_answer_headers,
@@ -17,7 +17,7 @@ from gateway.headers import (
     request_id,
     traceparent,
 )
-from gateway.real_key import RealKey
+from gateway.keepa.real_key import RealKey
 
 BALANCE = Balance(
     known=True, tokens=100, held=30, refill_rate=20, flow_micro=0, lump_in_ms=1_001,

@@ -18,8 +18,8 @@ from support.prometheus import (
 )
 
 from gateway import errors
-from gateway.ledger.link import ELSEWHERE
-from gateway.ledger.trouble import HINTS
+from gateway.ledger.redis.link import ELSEWHERE
+from gateway.ledger.redis.trouble import HINTS
 from gateway.settings import Settings
 
 RULES = read_alerts()

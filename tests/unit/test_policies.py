@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.policies import BadPolicies, Policies, Policy, read_policies
+from gateway.settings.policies import BadPolicies, Policies, Policy, read_policies
 
 FLOOR = 10
 KEYS = {"batch", "shop"}

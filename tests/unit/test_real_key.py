@@ -6,7 +6,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from gateway.real_key import KeyWatch, RealKey, encode_key
+from gateway.keepa.real_key import KeyWatch, RealKey, encode_key
 
 KEYS = ["REALKEY123", "realkey0123456789" * 4, "odd key/with+signs", "<\"&'>%\\x", "ключ-ключ"]
 SPELLINGS = {

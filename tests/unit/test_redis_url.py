@@ -3,8 +3,8 @@
 import pytest
 
 from gateway.errors import BadSetting
-from gateway.redis_url import BadRedisUrl, Kind, RedisUrl, read_redis_url
 from gateway.settings import read_settings
+from gateway.settings.redis_url import BadRedisUrl, Kind, RedisUrl, read_redis_url
 
 SECRET = "hunter2"
 

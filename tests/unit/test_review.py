@@ -2,10 +2,10 @@
 
 import pytest
 
-from gateway.costs import CostTable
 from gateway.errors import BadSetting
-from gateway.review import check_endpoint_names, review_plan, review_settings
+from gateway.keepa.costs import CostTable
 from gateway.settings import settings_apart
+from gateway.views.review import check_endpoint_names, review_plan, review_settings
 
 KEEPA = "https://api.keepa.com"
 

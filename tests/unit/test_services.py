@@ -2,8 +2,8 @@
 
 import pytest
 
+from gateway.call.services import ANONYMOUS, OTHER, Services
 from gateway.errors import Unauthorized
-from gateway.services import ANONYMOUS, OTHER, Services
 
 KEYS = {"pricing": ("s3cret", "old-s3cret"), "research": ("other-s3cret",)}
 

@@ -6,7 +6,7 @@ from http.cookies import SimpleCookie
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from gateway.dashboard.sessions import Sessions
+from gateway.views.dashboard.sessions import Sessions
 
 
 def cookie_of(set_cookie):

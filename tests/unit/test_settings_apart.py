@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.demo import demo_settings
+from gateway.commands.demo import demo_settings
 from gateway.errors import BadSetting
 from gateway.settings import Settings, read_settings
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gateway.cli import main
+from gateway.commands.cli import main
 from gateway.errors import BadSetting
 from gateway.settings import Settings, read_settings
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.errors import Overloaded
-from gateway.upstream import Slots
+from gateway.keepa.upstream import Slots
 
 
 async def hold(slots, order, name, over):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from support.dockerfile import ROOT
 
-from gateway import cli
+from gateway.commands import cli
 from gateway.settings import Settings
 
 UNIT = ROOT / "deploy/systemd/keepa-gateway@.service"

@@ -6,7 +6,7 @@ import errno
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.turnstile import calm_accepting, make_turnstile, raise_descriptor_limit
+from gateway.front.turnstile import calm_accepting, make_turnstile, raise_descriptor_limit
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.errors import BadRequest
-from gateway.usage_question import read_question
+from gateway.views.usage_question import read_question
 
 NOW = datetime(2026, 11, 22, 13, 20, 30, tzinfo=UTC)
 

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from gateway.usage_table import NoAnswer, draw_table, own_url
+from gateway.commands.usage_table import NoAnswer, draw_table, own_url
 
 PERIOD = {"from": "2026-11-21T13:00:00Z", "to": "2026-11-22T14:00:00Z"}
 

@@ -22,8 +22,8 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.facts import Facts
-from gateway.wording import describe
+from gateway.front.facts import Facts
+from gateway.front.wording import describe
 
 BALANCE = Balance(
     known=True, tokens=45, held=30, refill_rate=20, flow_micro=0, lump_in_ms=1_001,

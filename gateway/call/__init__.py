@@ -1,0 +1,1 @@
+"""One call's life: read, price, admit, send, relay, resolve, record."""

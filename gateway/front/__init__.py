@@ -1,0 +1,1 @@
+"""A caller's bytes in, a response's bytes out: connections, limits, heads, bodies, responses."""

@@ -1,0 +1,1 @@
+"""How scripts reach a Redis server."""

@@ -1,0 +1,1 @@
+"""What operators see: the site's own paths, status, usage, dashboard."""

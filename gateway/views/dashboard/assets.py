@@ -1,0 +1,77 @@
+"""The page and what belongs to it: package data, read once, served by name."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+from aiohttp import web
+from isal import isal_zlib
+
+from gateway.front.headers import accepts_gzip
+from gateway.front.reply import Reply
+
+_FOLDER = files("gateway.views.dashboard") / "assets"
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "png": "image/png",
+    "txt": "text/plain; charset=utf-8",
+}
+# Nothing from elsewhere, nothing inline, in nobody's frame.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+GUARDS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""What every answer of the dashboard's tells the browser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file, as it is and packed."""
+
+    type: str
+    plain: bytes
+    packed: bytes
+    tag: str
+
+
+def read_asset(name: str) -> Asset:
+    """Read one file of the package's."""
+    plain = (_FOLDER / name).read_bytes()
+    return Asset(
+        _TYPES[name.rpartition(".")[2]],
+        plain,
+        isal_zlib.compress(plain, 3, wbits=31),
+        f'W/"{hashlib.sha256(plain).hexdigest()[:24]}"',
+    )
+
+
+def serve_asset(request: web.BaseRequest, asset: Asset) -> Reply:
+    """Answer with a file that is the same for everybody: kept, and asked for anew each time."""
+    fields = {"ETag": asset.tag, "Cache-Control": "no-cache", **GUARDS}
+    if asset.tag in request.headers.get("If-None-Match", ""):
+        return Reply(304, fields, b"")
+    return _send(request, asset, 200, fields)
+
+
+def serve_page(request: web.BaseRequest, asset: Asset, status: int, extra: dict[str, str]) -> Reply:
+    """Answer with a page that depends on who asks; nobody keeps it."""
+    return _send(request, asset, status, {"Cache-Control": "no-store", **GUARDS, **extra})
+
+
+def _send(request: web.BaseRequest, asset: Asset, status: int, fields: dict[str, str]) -> Reply:
+    fields["Content-Type"] = asset.type
+    fields["Vary"] = "Accept-Encoding"
+    if accepts_gzip(request.headers):
+        return Reply(status, fields | {"Content-Encoding": "gzip"}, asset.packed)
+    return Reply(status, fields, asset.plain)

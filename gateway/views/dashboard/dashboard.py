@@ -1,0 +1,218 @@
+"""Answers the dashboard's paths."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import ClassVar
+from urllib.parse import parse_qs
+
+import orjson
+from aiohttp import web
+
+from gateway.errors import (
+    NotAdmin,
+    Overloaded,
+    ReadOnly,
+    Refusal,
+    TooLarge,
+    TooManyGuesses,
+    TooSlow,
+)
+from gateway.front.answers import refuse
+from gateway.front.door import cancel_if_left, door_of
+from gateway.front.facts import Facts
+from gateway.front.headers import request_id
+from gateway.front.reply import Reply
+from gateway.views.admin import Admin
+from gateway.views.dashboard.assets import GUARDS, read_asset, serve_asset, serve_page
+from gateway.views.dashboard.sessions import Sessions
+from gateway.views.feed import Feed
+
+_ASSETS = (
+    "dashboard.css", "dashboard.js", "charts.js", "tables.js", "icon.png", "uplot.css", "uplot.js",
+    "uplot.LICENSE.txt",
+)  # fmt: skip
+_FORM_BYTES = 4096
+_FORM_SECONDS = 10.0
+# A day, for whoever has no session that ends.
+_LONGEST_SECONDS = 24 * 3600.0
+_BEARER = {"WWW-Authenticate": 'Bearer realm="keepa-gateway"'}
+_STREAM = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    # nginx would keep back what is smaller than its buffer.
+    "X-Accel-Buffering": "no",
+    **GUARDS,
+}
+# How soon a browser comes again by itself, milliseconds.
+_AGAIN_MS = 2000
+
+Answer = Callable[[web.BaseRequest], Awaitable[Reply]]
+
+
+class _FormOnly(ReadOnly):
+    """The way in or out: a form is posted there; who reads it is led to the page."""
+
+    message = "This path takes the dashboard's form, by POST"
+    headers: ClassVar[dict[str, str]] = {"Allow": "GET, HEAD, POST"}
+
+
+class Dashboard:
+    """Serves the page, its stream, and the way in."""
+
+    def __init__(self, feed: Feed, admin: Admin, sessions: Sessions) -> None:
+        self.feed = feed
+        self._admin = admin
+        self._sessions = sessions
+        self._page = read_asset("dashboard.html")
+        self._login = read_asset("login.html")
+        self._wrong = read_asset("wrong.html")
+        self._assets = {f"/dashboard/{name}": read_asset(name) for name in _ASSETS}
+        self._posts: dict[str, Answer] = {
+            "/dashboard/login": self._log_in,
+            "/dashboard/logout": self._log_out,
+        }
+
+    @property
+    def paths(self) -> dict[str, Answer]:
+        """What is answered here, by path."""
+        names = ("/dashboard", "/dashboard/", "/dashboard/events", *self._posts, *self._assets)
+        return dict.fromkeys(names, self.answer)
+
+    async def answer(self, request: web.BaseRequest) -> Reply:
+        """Answer a request for one of the dashboard's paths."""
+        path = request.raw_path.partition("?")[0]
+        try:
+            if path in self._posts and request.method == "POST":
+                # Of a form on another site's page nothing comes.
+                return await self._posts[path](request) if _is_ours(request) else _go_to_page()
+            if request.method not in {"GET", "HEAD"}:
+                raise _FormOnly if path in self._posts else ReadOnly
+            return await self._show(request, path)
+        except Refusal as refusal:
+            reply = refuse(request, refusal, Facts(request_id(request.headers)))
+            reply.fields = {**reply.fields, "Cache-Control": "no-store", **GUARDS}
+            return reply
+
+    async def _show(self, request: web.BaseRequest, path: str) -> Reply:
+        if path == "/dashboard/events":
+            return await self._stream(request)
+        if path in self._assets:
+            return serve_asset(request, self._assets[path])
+        if path != "/dashboard":
+            return _go_to_page()
+        try:
+            if await self._end_of(request) is not None:
+                return serve_page(request, self._page, 200, {})
+        except TooManyGuesses as refusal:
+            return serve_page(request, self._login, refusal.status, {"Retry-After": "2"})
+        except NotAdmin:
+            pass
+        return serve_page(request, self._login, 401, _BEARER)
+
+    async def _end_of(self, request: web.BaseRequest) -> float | None:
+        """Return until when the caller may look, seconds since 1970; None: not at all.
+
+        Raises:
+            NotAdmin, TooManyGuesses: It has a wrong token.
+        """
+        if not self._admin.is_needed:
+            return math.inf
+        # A browser that has a cookie may send a Basic password of its own to a proxy in front.
+        end = self._sessions.end_of(request)
+        if end is None and await self._admin.is_shown(request):
+            end = math.inf
+        return end
+
+    async def _stream(self, request: web.BaseRequest) -> Reply:
+        """Send the account's state, each second, until the reader leaves or the session ends."""
+        ends_at = await self._end_of(request)
+        if ends_at is None:
+            raise NotAdmin
+        if request.method == "HEAD":
+            # A page whose stream was refused asks whether it may look.
+            return Reply(200, _STREAM, b"")
+        if door_of(request).is_surplus:
+            # It would keep a place that calls have to share.
+            raise Overloaded("Too many connections are open for one more dashboard")
+        watcher = self.feed.open(partial(_abort, request))
+        reply = Reply(200, _STREAM, None)
+        reply.force_close()
+        cancel_if_left(request)
+        try:
+            await reply.prepare(request)
+            await reply.write(_write_opening(ends_at))
+            async with asyncio.timeout(min(ends_at - time.time(), _LONGEST_SECONDS)):
+                await watcher.receive(reply.write)
+        except (TimeoutError, ConnectionError):
+            # Its session has ended, or its reader has left.
+            pass
+        finally:
+            self.feed.close(watcher)
+        return reply
+
+    async def _log_in(self, request: web.BaseRequest) -> Reply:
+        """Give whoever knows the token a cookie, and lead it to the page."""
+        if not self._admin.is_needed:
+            return _go_to_page()
+        if not self._admin.knows(await _read_token(request)):
+            refusal = await self._admin.refuse(request)
+            extra = dict(refusal.headers)
+            if refusal.retry_after_seconds is not None:
+                extra["Retry-After"] = str(refusal.retry_after_seconds)
+            return serve_page(request, self._wrong, refusal.status, extra)
+        return _go_to_page(self._sessions.begin(is_secure=_is_secure(request)))
+
+    async def _log_out(self, request: web.BaseRequest) -> Reply:
+        return _go_to_page(self._sessions.finish(is_secure=_is_secure(request)))
+
+
+def _go_to_page(cookie: str = "") -> Reply:
+    # Relative, so that it holds behind whatever path a proxy has put the gateway.
+    fields = {"Location": "../dashboard", "Cache-Control": "no-store", **GUARDS}
+    if cookie:
+        fields["Set-Cookie"] = cookie
+    return Reply(303, fields, b"")
+
+
+def _write_opening(ends_at: float) -> bytes:
+    """Return the stream's first event: until when it may be read; null: no session, no end."""
+    ends = None if ends_at == math.inf else ends_at
+    session = orjson.dumps({"ends": ends})
+    return b"retry: %d\nevent: session\ndata: %b\n\n" % (_AGAIN_MS, session)
+
+
+def _is_ours(request: web.BaseRequest) -> bool:
+    """Say whether a form was sent from the page itself, as far as the browser tells."""
+    return request.headers.get("Sec-Fetch-Site", "none") in {"same-origin", "none"}
+
+
+def _is_secure(request: web.BaseRequest) -> bool:
+    """Say whether the browser spoke https, to whoever stands in front of the gateway."""
+    return request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip() == "https"
+
+
+async def _read_token(request: web.BaseRequest) -> str:
+    """Return what the login form's field holds.
+
+    Raises:
+        TooLarge, TooSlow: No form of ours.
+    """
+    body = b""
+    try:
+        async with asyncio.timeout(_FORM_SECONDS):
+            while piece := await request.content.readany():
+                body += piece
+                if len(body) > _FORM_BYTES:
+                    raise TooLarge("The login form is larger than 4 KiB")
+    except TimeoutError:
+        raise TooSlow from None
+    fields = parse_qs(body.decode("latin-1"), encoding="utf-8", errors="surrogateescape")
+    return fields.get("token", [""])[0].strip()
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport:
+        request.transport.abort()
