@@ -206,7 +206,10 @@ class UnsupportedMediaType(_Client):
     """A body that its endpoint does not read: it would be priced without being read."""
 
     status, reason, type = 415, "unsupported_media_type", "unsupported_media_type"
-    message = "This endpoint takes a form (asin=...&domain=1), neither JSON nor form-data"
+    message = (
+        "Send the parameters in the query or as a form (asin=...&domain=1): no endpoint takes "
+        "form-data, and only deal, query, sellerquery and tracking take JSON"
+    )
 
 
 class InsufficientTokensError(Refusal):
