@@ -112,7 +112,7 @@ async def test_two_accounts_never_mix(two_accounts, redis, receiver):
     assert {event["account"] for event in receiver.events} == {poor_name}
     assert names[poor_name] - names[rich_name] >= {"feed-refusals", "line"}
     for gateway, used, refusals, service in ((shop, 60, 1, "shop"), (loft, 110, 0, "loft")):
-        status = await gateway.views.status()
+        status = await gateway.status()
         assert status["tokens"]["total_used"] == used
         assert status["services"].keys() == {service}
         assert status["services"][service]["denied"] == refusals

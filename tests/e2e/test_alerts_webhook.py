@@ -95,7 +95,7 @@ async def test_each_event_is_posted_once(machines, redis, receiver, figures):
         assert gateway.logged("job_crashed") == []
         printed = gateway.output + gateway.errors
         assert SECRET_PATH not in printed
-        assert SECRET_PATH not in str(await gateway.views.status())
+        assert SECRET_PATH not in str(await gateway.status())
     assert KEY not in str(receiver.events)
 
 

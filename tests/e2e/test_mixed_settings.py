@@ -229,7 +229,7 @@ async def test_new_values_one_replica_at_a_time(machines, serve, figures, old, n
     assert truth["lowest_balance"] >= 10
     assert truth["refused_total"] == 0
     for gateway in traffic.rotation:
-        status = await gateway.views.status()
+        status = await gateway.status()
         services = status["services"]
         assert sum(one["used"] for one in services.values()) == truth["charged_total"]
         assert [(one["reserved"], one["waiting"]) for one in services.values()] == [(0, 0)] * 2

@@ -43,7 +43,7 @@ async def test_a_stopped_gateway_does_not_blame_keepa(machines, keepa_answers):
         statuses = {got.status for got in await asyncio.gather(*calls)}
         assert statuses == ({200} if keepa_answers else {504})
         await until(lambda: gateway.logged("gateway_stalled"))
-        assert (await gateway.views.status())["breaker"] == "closed"
+        assert (await gateway.status())["breaker"] == "closed"
         assert gateway.logged("circuit_opened") == []
         go_on.set()
         assert (await gateway.ask(PRODUCT)).status == 200

@@ -216,7 +216,7 @@ class Rush:
         """Tell how many calls of each service wait, by what every gateway says."""
         told: Counter[str] = Counter()
         for gateway in self.gateways:
-            status = await gateway.views.status()
+            status = await gateway.status()
             services = status["services"] if status else {}
             told.update({name: one["waiting"] for name, one in services.items()})
         return told
