@@ -1,8 +1,12 @@
-"""For all tests: what a quick run leaves out; in CI a skipped test is a failure."""
+"""For all tests: what a quick run leaves out; a log for each; in CI a skipped test is a failure."""
 
+import logging
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # Fixtures that start Redis servers, beside those named `..._server`.
@@ -37,6 +41,23 @@ def _wants_redis(item: pytest.Item) -> bool:
     return "redis" in parameters.values() or any(
         name.endswith("_server") or name in _SERVERS for name in fixtures
     )
+
+
+@pytest.fixture(autouse=True)
+def log_set_up_by_none() -> Iterator[None]:
+    """Undo a log's set-up (each command has its own): its stream ends with the test."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    if not structlog.is_configured():
+        return
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("gateway.") and (log := getattr(module, "_log", None)):
+            # What the first use cached.
+            vars(log).pop("bind", None)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
