@@ -38,7 +38,8 @@ class Guarded:
         self._runner.run(self.simulator.started())
         self.gateway = WatchedGateway(
             folder / "gateway", keepa_base_url=self.simulator.url, min_balance_threshold=FLOOR,
-            drain_seconds=0, log_level="DEBUG", **settings,
+            # In proportion to the plan, so that it warns of nothing at its start.
+            alert_balance=3000, drain_seconds=0, log_level="DEBUG", **settings,
         )  # fmt: skip
         self._runner.run(self._start())
         address = urlsplit(self.gateway.url)
