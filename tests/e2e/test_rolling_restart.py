@@ -68,6 +68,7 @@ class Callers:
                 self.lost.append((way, repr(error)))
                 close()
             time.sleep(PAUSE_SECONDS)
+        close()
 
     def _by_http_client(self):
         kept = http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=30)

@@ -57,7 +57,7 @@ async def test_lie_that_no_bucket_could_tell_is_no_reading(serve, keepa, lie):
     assert tokens["remaining"] in {99, 100}
     assert (tokens["refill_rate"], tokens["capacity"]) == (20, 1200)
     assert 0 < tokens["refill_in_ms"] <= 60_000
-    keepa.reply = answer(fields(tokensLeft=98))
+    keepa.tell(tokensLeft=98)
     assert (await gateway.ask(PRODUCT)).status == 200
     tokens = await gateway.at_rest()
     assert (tokens["remaining"], tokens["available"]) == (98, 98)
@@ -77,6 +77,7 @@ async def test_odd_number_spoils_no_reading(serve, keepa, log, told, read):
     gateway = await serve(keepa)
     await gateway.until_ready()
     keepa.reply = told
+    keepa.token = told.partition(b"\r\n\r\n")[2]
     for _ in range(2):
         assert (await gateway.ask(PRODUCT)).status == 200
     tokens = await gateway.at_rest()
@@ -110,7 +111,7 @@ async def test_lie_that_could_be_true_lasts_until_the_next_truth(serve, keepa, l
     tokens = await gateway.until(lambda tokens: tokens["remaining"] == 77)
     assert (tokens["refill_rate"], tokens["capacity"], tokens["reserved"]) == (20, 1200, 0)
     assert tokens["refill_in_ms"] <= 60_000
-    keepa.reply = answer(fields(tokensLeft=76))
+    keepa.tell(tokensLeft=76)
     assert (await gateway.ask(PRODUCT)).status == 200
     assert (await gateway.at_rest())["remaining"] == 76
 
@@ -185,13 +186,13 @@ async def serve_hurried(serve, keepa, **settings):
     return gateway
 
 
-async def check_next_call(gateway, keepa, tokens_left=50):
-    """The next call is served, and all holds end."""
+async def check_next_call(gateway, keepa):
+    """The next call is served, all holds end, and what Keepa tells then is believed."""
     keepa.script = None
-    keepa.reply = answer(fields(tokensLeft=tokens_left))
+    keepa.tell(tokensLeft=50)
     got = await gateway.ask(PRODUCT)
-    assert (got.status, got.body) == (200, fields(tokensLeft=tokens_left))
-    assert (await gateway.at_rest())["remaining"] <= tokens_left
+    assert (got.status, got.body) == (200, fields(tokensLeft=50))
+    await gateway.until(lambda tokens: (tokens["reserved"], tokens["remaining"]) == (0, 50))
 
 
 NO_ANSWERS = {
@@ -244,6 +245,7 @@ async def test_what_is_no_answer(serve, keepa, capsys, raw, status):
 async def test_body_shorter_than_its_length(serve, keepa, bytes_missing):
     """A body that ends before its length is cut for the caller too; what it told counts."""
     gateway = await serve_hurried(serve, keepa)
+    keepa.tell(tokensLeft=90)
     body = fields(tokensLeft=90)
     length = len(body) + bytes_missing
     keepa.script = writes(HEAD + b"Content-Length: %d\r\n\r\n" % length + body)
@@ -261,7 +263,8 @@ async def test_body_shorter_than_its_length(serve, keepa, bytes_missing):
 async def test_body_longer_than_its_length(serve, keepa, surplus):
     """What Keepa sends beyond an answer is never taken for the answer of the next call."""
     gateway = await serve_hurried(serve, keepa)
-    keepa.reply = answer(fields(tokensLeft=90)) + surplus
+    keepa.tell(tokensLeft=90)
+    keepa.reply += surplus
     for _ in range(3):
         got = await gateway.ask(PRODUCT)
         if got.status != 502:  # what came with the surplus may be lost with it
@@ -295,7 +298,7 @@ async def test_body_that_never_ends(serve, keepa, framing):
         await caller.send(write_request(PRODUCT))
         await until(lambda: keepa.requests)
         keepa.script = None
-        keepa.reply = answer(fields(tokensLeft=60))
+        keepa.tell(tokensLeft=60)
         beside = await gateway.ask(PRODUCT)
         assert beside.status == 200
         head = await caller.receive_head()
@@ -333,7 +336,7 @@ async def test_gzip_bomb_passes_unharmed(serve, keepa, status):
 
 async def check_next_call_beside_doubt(gateway, keepa):
     """The next call is served; what the bombs hid may be held until it expires."""
-    keepa.reply = answer(fields(tokensLeft=50))
+    keepa.tell(tokensLeft=50)
     assert (await gateway.ask(PRODUCT)).status == 200
     tokens = await gateway.tokens()
     assert 0 <= tokens["reserved"] <= 3

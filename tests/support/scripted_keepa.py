@@ -48,6 +48,14 @@ class ScriptedKeepa:
         self.server: asyncio.Server | None = None
         self._writers = set()
 
+    def tell(self, **changes):
+        """Answer with these token fields from now on, and `/token` by the same balance.
+
+        A gateway that is told of a drift asks `/token` at once, and believes it.
+        """
+        self.reply = answer(fields(**changes))
+        self.token = fields(**changes | {"tokensConsumed": 0})
+
     async def serve(self, reader, writer):
         self.connections += 1
         self._writers.add(writer)

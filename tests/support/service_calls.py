@@ -7,8 +7,9 @@ from support.waiting import until
 
 BATCH = "X-Service-Name: batch"
 SHOP = "X-Service-Name: shop"
-# Reserved 24; such a product has no offers, and 5 are charged.
+# Reserved 24; such a product has no offers.
 MANY_OFFERS = "/product?domain=1&offers=40&asin=B0MIN00001"
+MANY_OFFERS_CHARGED = 5
 
 
 def products(count: int) -> str:
