@@ -29,7 +29,7 @@ _LEAVE_WITHIN_SECONDS = 8.0
 _TICK_SECONDS = 0.05
 _REFUSED_PAUSE = (0.4, 1.2)
 _SERVED_PAUSE = (0.1, 0.5)
-_LEDGER, *_, _LINE, _ = name_keys(ACCOUNT)
+_LINE = name_keys(ACCOUNT)[5]
 
 
 class Party(NamedTuple):
