@@ -1,11 +1,13 @@
 """`Prefer: wait=N`: calls that wait for tokens or a request slot instead of a 429."""
 
+import asyncio
 import json
 import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.refusals import check_balance, read_refusal
+from support.scripted_keepa import answer
 from support.service_calls import (
     BATCH,
     MANY_OFFERS,
@@ -17,7 +19,7 @@ from support.service_calls import (
     waiting,
 )
 from support.stopwatch import Stopwatch
-from support.waiting import within
+from support.waiting import until, within
 from support.wire import Caller, ask, write_request
 
 WAIT = "Prefer: wait=60"
@@ -240,12 +242,20 @@ async def test_own_caps_are_not_waited_for(serve, simulate, policy, count, reaso
     assert (got.status in {403, 429}, got.json()["reason"]) == (True, reason)
 
 
-async def test_concurrency_is_waited_for(serve, simulator):
+async def test_concurrency_is_waited_for(serve, keepa):
     """A call beyond its service's calls in flight runs when one of them ends, and stops nobody."""
+    answered = asyncio.Event()
+
+    async def answer_when_told(_, writer):
+        await answered.wait()
+        writer.write(answer())
+
+    keepa.script = answer_when_told
     policies = json.dumps({"batch": {"max_concurrency": 1}})
-    gateway = await serve(simulator, service_policies=policies)
-    first = call(gateway, products(1), BATCH, "X-Sim-Latency-Ms: 900")
-    await gateway.until(lambda tokens: tokens["reserved"] == 1)
+    gateway = await serve(keepa, service_policies=policies)
+    first = call(gateway, products(1), BATCH)
+    await until(lambda: keepa.requests)
+    keepa.script = None
     second = call(gateway, products(1), BATCH, WAIT)
     await until_waiting(gateway, batch=1)
     assert (await gateway.ask(products(1), SHOP)).status == 200
@@ -253,4 +263,5 @@ async def test_concurrency_is_waited_for(serve, simulator):
     read_refusal(got, 429, "service_concurrency", "quotaExceeded")
     assert not first.done()
     assert not second.done()
-    assert [(await answer).status for answer in (first, second)] == [200, 200]
+    answered.set()
+    assert [(await ended).status for ended in (first, second)] == [200, 200]
