@@ -12,6 +12,7 @@ from chaos.fleet import REPLICAS, Fleet, products
 from chaos.operations import Operation
 
 ONE = Request(products(1))
+_ALIVE = Request("/healthz")
 _PAUSE_SECONDS = 0.03
 
 
@@ -67,6 +68,26 @@ class Callers:
             await asyncio.gather(calling, return_exceptions=True)
             # None is given up: each has to end by itself.
             await asyncio.gather(*under_way)
+
+    @asynccontextmanager
+    async def delays(self) -> AsyncIterator[list[float]]:
+        """Keep asking what needs neither Redis nor Keepa; yield the seconds that answers took."""
+        took: list[float] = []
+
+        async def keep_asking(place: int) -> None:
+            while True:
+                end = await call(self._fleet.gateways[place].url, _ALIVE)
+                if end.verdict == "200":
+                    took.append(end.seconds)
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+        asking = [asyncio.create_task(keep_asking(place)) for place in range(REPLICAS)]
+        try:
+            yield took
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
 
 
 def _steered(request: Request, headers: Sequence[str]) -> Request:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -137,6 +138,19 @@ class Fleet:
         """Begin a new account of the same phase: the lumps go on falling when they would."""
         phase = (await self.simulator.state())["refill_in_ms"]
         await self.sim("/sim/reset", tokens=tokens, first_lump_in_ms=phase)
+
+    async def close_circuits(self) -> None:
+        """Have each gateway make a call of one token, which closes what an earlier fault opened.
+
+        A circuit whose cooldown is over waits for a call to be its probe: a long one would have all
+        others refused meanwhile.
+        """
+
+        async def is_answered(gateway: Gateway) -> bool:
+            return (await gateway.ask(products(1))).status == 200
+
+        for gateway in self.gateways:
+            await until(partial(is_answered, gateway), 5, every=0.05)
 
     async def observe(self) -> list[Answer]:
         """Have each gateway bring one observation; it is free."""

@@ -108,9 +108,12 @@ async def test_all_are_delivered_before_a_new_call(
         ledger.settle(hold, 1)
     first: list[Any] = []
     # The earliest moment at which anything can find the store up.
-    ledger.on_doubt = lambda: first.append(ledger.store.run(LOOK, ledger._keys, tuple))
-    await until(lambda: first)
-    assert read_reply(await first[0]).balance.consumed == 500
+    ledger.on_doubt = lambda: first.append(
+        ledger.store.run(LOOK, ledger._keys, lambda: ledger._rate)
+    )
+    # A machine with other things to do may lose that connection too: then there is another first.
+    heard = await until(lambda: [look for look in first if look.done() and not look.exception()])
+    assert read_reply(heard[0].result()).balance.consumed == 500
     await reserve(ledger, "new", 490)
     assert await ledger.delivered(1)
     assert await accounts(ledger) == (500, 490, 500)
