@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from gateway.ledger.scripts import name_keys
 from support.crowd import agree
 from support.processes import Gateway, Machines, Simulator
 from support.redis_server import RedisServer
+from support.stopwatch import Stopwatch
 from support.visits import Visit
 from support.waiting import until
 
@@ -112,6 +114,7 @@ class Rush:
         self.most = Sample()
         self.lag_seconds = 0.0
         """The most that this process itself was late."""
+        self._delays: list[tuple[float, float]] = []
         self._seed = seed
         self._settings = settings
 
@@ -155,7 +158,7 @@ class Rush:
             for party in self.parties
             for number in range(party.callers)
         ]
-        watching = asyncio.gather(self._keep_sampling(), self._keep_time())
+        watching = asyncio.gather(self._keep_sampling(), self._keep_time(), self._keep_delays())
         done, waiting = await asyncio.wait(callers, timeout=self.plan.seconds + 1)
         lasted_seconds = time.monotonic() - began_at
         self.scripts_per_second = round((self._scripts_run() - scripts_before) / lasted_seconds)
@@ -192,6 +195,19 @@ class Rush:
             status = await self.gateways[turn % REPLICAS].status()
             if status:
                 self.most.take(status["services"])
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    def delay_seconds(self, since: float, until: float) -> float:
+        """Tell what the machine took from us between two moments, monotonic seconds; at most."""
+        moments = [moment for moment, _ in self._delays]
+        first = max(0, bisect_right(moments, since) - 1)
+        last = min(len(moments) - 1, bisect_left(moments, until))
+        return self._delays[last][1] - self._delays[first][1]
+
+    async def _keep_delays(self) -> None:
+        watch = Stopwatch()
+        while True:
+            self._delays.append((time.monotonic(), watch.delay_seconds))
             await asyncio.sleep(SAMPLE_SECONDS)
 
     async def _keep_time(self) -> None:

@@ -196,8 +196,9 @@ class Books:
 
     def _judge_waits(self) -> None:
         for visit in self._rush.visits:
+            delay = self._rush.delay_seconds(visit.began_at, visit.ended_at)
             longest = visit.patience + LATE_SECONDS + self._rush.lag_seconds
-            self._expect(visit.seconds <= longest, f"late: {_tell(visit)}")
+            self._expect(visit.seconds - delay <= longest, f"late: {_tell(visit)}")
             if visit.answer and visit.patience:
                 applied = visit.answer.get("Preference-Applied")
                 self._expect(applied == f"wait={visit.patience:g}", f"{applied}: {_tell(visit)}")
