@@ -14,9 +14,11 @@ _SERVERS = {"redis", "watched", "loosely_watched", "cluster", "tls"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a developer run what needs no Redis server."""
+    """Let a developer run what needs no Redis server, or explore for longer."""
     what = "try less of each property; leave out long tests and Redis servers"
     parser.addoption("--quick", action="store_true", help=what)
+    what = "play so many times as many random schedules of a fleet (tests/ledger/test_schedules*)"
+    parser.addoption("--schedules", type=int, default=1, help=what)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -105,6 +105,12 @@ def flush(request: pytest.FixtureRequest, store: Store) -> Callable[[], object]:
     return empty
 
 
+@pytest.fixture
+def more(request: pytest.FixtureRequest) -> int:
+    """How many times as many random schedules are wanted."""
+    return request.config.getoption("--schedules")
+
+
 _accounts = (f"test{n}" for n in itertools.count())
 
 
