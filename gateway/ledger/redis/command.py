@@ -9,6 +9,9 @@ import hiredis
 from gateway.ledger.scripts import Script, words_of
 from gateway.ledger.store import Arguments
 
+# So many calls go at once: the rest of a crowd is read while the server works at these.
+TOGETHER = 16
+
 
 class Command:
     """One command under way."""
@@ -97,6 +100,10 @@ class ScriptCommand(Command):
         """Run in one go with no other from now on; those that it has stay."""
         self.is_alone = True
 
+    def words_now(self) -> Sequence[str | int]:
+        """Return the scripts' own arguments, as they are now."""
+        return words_of([(run.script, run.arguments()) for run in (self, *self.followers)])
+
     def pack(self, run_id: str, learning_us: int) -> bytes:
         """Return the command as Redis reads it."""
         by_text = self.whole_text
@@ -108,11 +115,11 @@ class ScriptCommand(Command):
                 *self.keys,
                 run_id,
                 learning_us,
-                *words_of([(run.script, run.arguments()) for run in (self, *self.followers)]),
+                *self.words_now(),
             )
         )
 
-    def apart(self, code: str) -> Sequence[Command]:
+    def apart(self, code: str) -> "Sequence[ScriptCommand]":
         """Return each by itself, with its text where the server does not have it.
 
         Nothing of them has run: scripts fail before they write anything, or not at all. Only one

@@ -11,7 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import MovedError
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger.redis.command import Command
+from gateway.ledger.redis.command import TOGETHER, Command
 from gateway.ledger.store import ReplyLost
 
 _log = structlog.get_logger(__name__)
@@ -22,8 +22,6 @@ REPLY_SECONDS = 0.8
 # The same refusal is logged again after so long: a full Redis refuses thousands of calls.
 _TELL_AGAIN_SECONDS = 10.0
 _READ_BYTES = 65_536
-# So many calls go at once: the rest of a crowd is read while the server works at these.
-_TOGETHER = 16
 _NOT_ENOUGH = object()
 # Replies of a server that does not hold the ledger, or not now. The command did not run.
 ELSEWHERE = {
@@ -81,7 +79,7 @@ class Link:
             command.fail(LedgerUnavailable())
             return
         self._waiting.append(command)
-        if len(self._waiting) >= _TOGETHER:
+        if len(self._waiting) >= TOGETHER:
             self._write()
         elif len(self._waiting) == 1:
             self._loop.call_soon(self._write)
