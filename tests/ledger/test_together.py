@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.fleet import Deaf
 from support.ledger_calls import accounts, ask, know, observed, reserve
 from support.redis_server import MISSING, REDIS_SERVER, RedisServer
+from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import Admission, Code, Ledger, RedisStore, Rules, Terms, scripts
