@@ -16,9 +16,8 @@ run: .venv/for-run ## Install into .venv and run the gateway (without a KEEPA_AP
 	exec $(BIN)/keepa-gateway serve
 
 # Four at a time, also on two cores: most of them wait for processes and for time to pass.
-# In the order of the folders: else the files of one long test each would come last.
 test: .venv/for-test ## Install into .venv and run all tests
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=10
+	$(BIN)/pytest -n 4 --dist loadfile --durations=10
 
 quick: .venv/for-test ## Install into .venv and run the unit tests and the ledger's without Redis
 	$(BIN)/pytest -n 3 --dist loadfile tests/unit tests/ledger --quick

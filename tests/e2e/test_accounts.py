@@ -155,7 +155,7 @@ async def test_a_new_key_of_the_same_account_keeps_its_ledger(machines, redis, n
     for gateway in old:
         await (await gateway.started()).ready()
     assert (await old[0].ask(products(20), "X-Service-Name: shop")).status == 200
-    slow = ("X-Service-Name: shop", "X-Sim-Latency-Ms: 4000")
+    slow = ("X-Service-Name: shop", "X-Sim-Latency-Ms: 9000")
     calls = [call(gateway, products(60), *slow) for gateway in old]
     await until_reserved(120, *old)
     body = b'{"api_key": "%s"}' % OTHER_KEY.encode()
