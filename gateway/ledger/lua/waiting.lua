@@ -147,7 +147,10 @@ local function serve_line(slots, floor, arrival)
       end
       score = tonumber(found[2])
       local first = read_place(found[1])
-      local room = first.live_cap - line.live_of(first.service) - (in_line[first.service] or 0)
+      -- Beside those in the line, which may lack tokens that a cheaper call does not: a newcomer would
+      -- pass it too, and must find who came before. Half of the window is left to other services.
+      local room = (in_line[first.service] or 0) < LOOK_AT_MOST / 2
+        and first.live_cap - line.live_of(first.service) or 0
       if room > 0 or not is_present(first) then
         for _, place in ipairs(redis.call('ZRANGEBYSCORE', LINE, score, score, 'LIMIT', 0, left)) do
           left = left - 1
