@@ -69,6 +69,20 @@ async def test_a_crowd_at_its_own_cap_is_served_in_its_order(open_ledger) -> Non
     assert (await ledger.look()).services["batch"].waiting == 0
 
 
+async def test_who_has_room_again_does_not_stand_behind_those_who_lack_tokens(open_ledger) -> None:
+    """A cheap call comes back to the line though dear ones of its service wait there for tokens."""
+    ledger = open_ledger(PATIENT_RULES)
+    await know(ledger, 95)
+    holds = [await reserve_under(ledger, name, 1, CAPPED, "batch") for name in "ab"]
+    for name, cost in (("dear1", 200), ("dear2", 200), ("cheap", 1)):
+        assert (await wait(ledger, name, cost, CAPPED, "batch")).code == Code.CONCURRENCY
+    for hold in holds:
+        await release(ledger, hold)
+    # As many come back in one go as have room.
+    await served(ledger)
+    assert await served(ledger) == ["cheap"]
+
+
 async def test_a_crowd_that_lacks_tokens_stops_nobody_who_does_not_delay_it(open_ledger) -> None:
     """Near the capacity, however many: what its lump brings beyond its need is to be had."""
     ledger = open_ledger(PATIENT_RULES)
