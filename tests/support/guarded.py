@@ -25,7 +25,7 @@ _PATIENCE_SECONDS = 20
 _QUIET_SECONDS = 0.03
 _LATE_SECONDS = 5
 # What it may warn of; anything else above `info` is a fault.
-_HARMLESS = {"embedded_store", "below_safety_buffer"}
+_HARMLESS = {"embedded_store", "below_safety_buffer", "unknown_endpoint"}
 
 
 class Guarded:
