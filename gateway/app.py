@@ -6,9 +6,9 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import count
 from typing import Any, Literal
 
 import structlog
@@ -34,13 +34,7 @@ from gateway.call.services import Services
 from gateway.errors import LedgerUnavailable
 from gateway.front.bodies import Bodies
 from gateway.front.doors import guard, last_answers, open_doors, request_maker
-from gateway.front.turnstile import (
-    Turnstile,
-    calm_accepting,
-    listen,
-    make_turnstile,
-    raise_descriptor_limit,
-)
+from gateway.front.turnstile import Turnstile, make_turnstile
 from gateway.jobs import Job, in_background
 from gateway.keepa.breaker import Breaker
 from gateway.keepa.costs import CostTable
@@ -59,6 +53,7 @@ from gateway.ledger import (
     Store,
     UsageHistory,
 )
+from gateway.machine import Machine
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.simulator import SimulatorConfig, start_simulator
@@ -162,7 +157,9 @@ async def running(
     base_url: str,
     bodies: Bodies,
     turnstile: Turnstile,
+    *,
     give_up: Callable[[], None],
+    machine: Machine,
 ) -> AsyncIterator[Site]:
     """Build everything; at the end wait for what is under way.
 
@@ -172,6 +169,7 @@ async def running(
         bodies: Where request bodies are counted; who has the site's answer releases them.
         turnstile: Where callers are counted.
         give_up: As of `serving`.
+        machine: As of `serving`.
     """
     # The built-in simulator takes any key; this one is no secret.
     key = RealKey(settings.keepa_api_key.get_secret_value() or "none")
@@ -196,7 +194,7 @@ async def running(
     observer = Observer(
         ledger, upstream, fresh_seconds=rules.fresh_seconds, stale_seconds=rules.stale_seconds
     )
-    executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="envelope")
+    executor = machine.make_executor()
     limits = Limits(
         settings.min_balance_threshold,
         settings.upstream_timeout_seconds,
@@ -284,7 +282,7 @@ async def running(
             yield Site(
                 proxy=proxy,
                 quotes=Quotes(intake, gate, settings.min_balance_threshold),
-                usage=UsagePage(history, settings.account_name, time.time),
+                usage=UsagePage(history, settings.account_name, machine.clock),
                 ledger=ledger,
                 line=line,
                 allowances=allowances,
@@ -309,28 +307,35 @@ async def running(
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, give_up: Callable[[], None] = lambda: None
+    settings: Settings, give_up: Callable[[], None] = lambda: None, machine: Machine | None = None
 ) -> AsyncIterator[str]:
     """Listen; yield the gateway's own URL; at the end drain, then let calls in flight finish.
 
     Args:
         settings: Checked.
         give_up: Called where a background job keeps crashing: leave the block, and fail.
+        machine: Where it runs; None: here.
     """
-    turnstile = make_turnstile(raise_descriptor_limit(), settings.max_concurrency)
+    machine = machine or Machine()
+    new_id = map(f"{machine.name_process()}-{{:x}}".format, count(1)).__next__
+    turnstile = make_turnstile(machine.descriptors(), settings.max_concurrency)
     bodies = Bodies(_BODIES_BYTES)
     async with (
         upstream_of(settings) as base_url,
-        running(settings, base_url, bodies, turnstile, give_up) as site,
+        running(settings, base_url, bodies, turnstile, give_up=give_up, machine=machine) as site,
     ):
         server = web.Server(guard(site.answer, bodies), request_factory=request_maker())
         # Time for the slowest call: its own deadline ends it, not ours.
         longest_seconds = settings.upstream_timeout_seconds + 5
         runner = web.ServerRunner(server, shutdown_timeout=longest_seconds)
         await runner.setup()
-        listener = await listen(
+        listener = await machine.listen(
             open_doors(
-                server, turnstile, settings.upstream_timeout_seconds, settings.keepalive_seconds
+                server,
+                turnstile,
+                settings.upstream_timeout_seconds,
+                settings.keepalive_seconds,
+                new_id,
             ),
             settings.host,
             settings.port,
@@ -339,8 +344,7 @@ async def serving(
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         _log.info("listening", url=url, version=__version__, connections=turnstile.at_most)
         try:
-            with calm_accepting():
-                yield url
+            yield url
             # Whoever routes calls here has to see /readyz before the listener goes, and who keeps a
             # connection here has to be told to leave it.
             turnstile.is_draining = True

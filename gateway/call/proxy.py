@@ -29,9 +29,9 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.front.answers import refuse, tell_balance
-from gateway.front.door import cancel_if_left
+from gateway.front.door import cancel_if_left, request_id
 from gateway.front.facts import Facts
-from gateway.front.headers import request_id, traceparent
+from gateway.front.headers import traceparent
 from gateway.front.reply import Reply
 from gateway.keepa.costs import UNKNOWN
 from gateway.keepa.envelope import Envelope
@@ -71,7 +71,7 @@ class Proxy:
     async def handle(self, request: web.BaseRequest) -> Reply:
         """Answer one call for Keepa."""
         began_at = time.monotonic()
-        facts = Facts(request_id(request.headers), floor=self._limits.floor)
+        facts = Facts(request_id(request), floor=self._limits.floor)
         if "traceparent" in request.headers:
             facts.traceparent = traceparent(request.headers)
         cancel_if_left(request)

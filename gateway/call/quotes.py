@@ -6,9 +6,8 @@ from gateway.call.gate import Gate
 from gateway.call.intake import Intake
 from gateway.errors import Refusal
 from gateway.front.answers import quote, refuse
-from gateway.front.door import cancel_if_left
+from gateway.front.door import cancel_if_left, request_id
 from gateway.front.facts import Facts
-from gateway.front.headers import request_id
 from gateway.front.reply import Reply
 
 
@@ -26,7 +25,7 @@ class Quotes:
 
     async def answer(self, request: web.BaseRequest) -> Reply:
         """Answer one: 200, whatever would become of the call itself."""
-        facts = Facts(request_id(request.headers), floor=self._floor)
+        facts = Facts(request_id(request), floor=self._floor)
         cancel_if_left(request)
         try:
             call = await self._intake.read_quoted(request, facts)

@@ -18,6 +18,7 @@ from gateway.commands.check import check_setup, check_webhook
 from gateway.commands.demo import run_demo
 from gateway.commands.usage_table import NoAnswer, ask_usage, draw_table, own_url
 from gateway.errors import BadSetting
+from gateway.front.turnstile import calm_accepting
 from gateway.log import set_up_logging
 from gateway.settings import ENV_FILE, Settings, describe_misspelt, read_settings
 from gateway.simulator import SimulatorConfig, start_simulator
@@ -123,9 +124,10 @@ async def _until_told(settings: Settings) -> bool:
 
     # What other servers take as "read your settings again" must not end this one.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _tell_reload)
-    async with serving(settings, give_up):
-        settle_memory()
-        await stop.wait()
+    with calm_accepting():
+        async with serving(settings, give_up):
+            settle_memory()
+            await stop.wait()
     return is_well
 
 

@@ -14,7 +14,7 @@ from aiohttp.web_protocol import _ErrInfo
 from gateway.errors import InternalError, Overloaded, Refusal, TooSlow
 from gateway.front.answers import refuse
 from gateway.front.facts import Facts
-from gateway.front.headers import request_id
+from gateway.front.headers import given_request_id
 from gateway.front.heads import (
     MAX_HEADER_LINES,
     MAX_HEADERS,
@@ -56,12 +56,13 @@ class Door(web.RequestHandler):
         turnstile: Who counts.
         stall_seconds: How long an answer may wait for its caller to take more of it.
         keepalive_seconds: How long an idle connection lives.
+        new_id: Makes request ids, one gateway's own.
     """
 
     __slots__ = (
         "_body", "_came_at", "_farewell", "_head_bytes", "_head_timer", "_is_deaf",
         "_is_half_closed", "_is_probed", "_look_timer", "_stall_seconds", "_stall_timer",
-        "_turnstile", "_wire", "is_surplus", "leaving_cancels",
+        "_turnstile", "_wire", "is_surplus", "leaving_cancels", "new_id",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,7 @@ class Door(web.RequestHandler):
         turnstile: Turnstile,
         stall_seconds: float,
         keepalive_seconds: float,
+        new_id: Callable[[], str],
     ) -> None:
         super().__init__(
             server,
@@ -85,6 +87,7 @@ class Door(web.RequestHandler):
         )
         self.leaving_cancels = False
         self.is_surplus = False
+        self.new_id = new_id
         self._turnstile = turnstile
         self._stall_seconds = stall_seconds
         self._wire: asyncio.Transport | None = None
@@ -272,7 +275,7 @@ class Door(web.RequestHandler):
             _log.info("malformed_request", fault=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError
-        response = refuse(request, refusal, Facts(request_id(request.headers)))
+        response = refuse(request, refusal, Facts(request_id(request)))
         response.force_close()
         return response
 
@@ -365,3 +368,8 @@ def door_of(request: web.BaseRequest) -> Door:
     if not isinstance(door, Door):
         raise TypeError("callers come through a Door")
     return door
+
+
+def request_id(request: web.BaseRequest) -> str:
+    """Return the caller's `X-Request-Id` where it is harmless, else a new one of this gateway's."""
+    return given_request_id(request.headers) or door_of(request).new_id()

@@ -13,9 +13,8 @@ from aiohttp.http_parser import RawRequestMessage
 from gateway.errors import Refusal
 from gateway.front.answers import refuse
 from gateway.front.bodies import MAX_BODY, Bodies
-from gateway.front.door import Door, door_of
+from gateway.front.door import Door, door_of, request_id
 from gateway.front.facts import Facts
-from gateway.front.headers import request_id
 from gateway.front.heads import check_head
 from gateway.front.reply import Reply
 from gateway.front.targets import origin_form
@@ -28,10 +27,14 @@ _LOOK_AGAIN_SECONDS = 0.02
 
 
 def open_doors(
-    server: web.Server, turnstile: Turnstile, stall_seconds: float, keepalive_seconds: float
+    server: web.Server,
+    turnstile: Turnstile,
+    stall_seconds: float,
+    keepalive_seconds: float,
+    new_id: Callable[[], str],
 ) -> Callable[[], Door]:
     """Return what makes a `Door` for each connection to `server`."""
-    return lambda: Door(server, turnstile, stall_seconds, keepalive_seconds)
+    return lambda: Door(server, turnstile, stall_seconds, keepalive_seconds, new_id)
 
 
 async def last_answers(server: web.Server, at_most_seconds: float) -> None:
@@ -83,7 +86,7 @@ def guard(answer: Answer, bodies: Bodies) -> Answer:
             check_head(request)
             reply = await answer(request)
         except Refusal as refusal:
-            reply = refuse(request, refusal, Facts(request_id(request.headers)))
+            reply = refuse(request, refusal, Facts(request_id(request)))
             reply.force_close()
         finally:
             bodies.release(request)

@@ -2,9 +2,7 @@
 
 import base64
 import re
-import secrets
 from collections.abc import Callable, Iterable, Mapping
-from itertools import count
 
 from multidict import CIMultiDict, MultiMapping
 
@@ -33,8 +31,6 @@ _FORWARDED = frozenset(
 # How a call asks the simulator for a fault or a delay.
 _STEERING = "x-sim-"
 
-# Which process, and its how manieth.
-_new_ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, count(1))
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _REFUSED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
 _WINDOW_SECONDS = 3600
@@ -114,10 +110,10 @@ def accepts_gzip(headers: Mapping[str, str] | MultiMapping[str]) -> bool:
     return anything
 
 
-def request_id(headers: MultiMapping[str]) -> str:
-    """Return the caller's `X-Request-Id` where it is harmless, else a new one."""
-    given = headers.get("X-Request-Id")
-    return given if given and _REQUEST_ID.fullmatch(given) else next(_new_ids)
+def given_request_id(headers: MultiMapping[str]) -> str:
+    """Return the caller's `X-Request-Id` where it is harmless; empty: none, or no such."""
+    given = headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else ""
 
 
 def traceparent(headers: MultiMapping[str]) -> str:

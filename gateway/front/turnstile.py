@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import structlog
 
 _log: Any = structlog.get_logger(__name__)
+
+Listen = Callable[[Callable[[], asyncio.Protocol], str, int], Awaitable[asyncio.Server]]
 
 # More is no crowd of callers but an attack, or a balancer gone mad.
 _CONNECTIONS_AT_MOST = 10_000

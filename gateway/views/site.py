@@ -14,8 +14,8 @@ from gateway.call.proxy import Proxy
 from gateway.call.quotes import Quotes
 from gateway.errors import LedgerUnavailable, ReadOnly, Refusal
 from gateway.front.answers import refuse
+from gateway.front.door import request_id
 from gateway.front.facts import Facts
-from gateway.front.headers import request_id
 from gateway.front.reply import Reply
 from gateway.front.turnstile import Turnstile
 from gateway.keepa.breaker import Breaker
@@ -138,7 +138,7 @@ class Site:
             await self._admin.check(request)
             look = await self._ledger.look()
         except Refusal as refusal:
-            return refuse(request, refusal, Facts(request_id(request.headers)))
+            return refuse(request, refusal, Facts(request_id(request)))
         standing = self._standing
         return _answer(
             {
@@ -158,14 +158,14 @@ class Site:
             await self._admin.check(request)
             return await self._usage.answer(request)
         except Refusal as refusal:
-            return refuse(request, refusal, Facts(request_id(request.headers)))
+            return refuse(request, refusal, Facts(request_id(request)))
 
     async def tell_metrics(self, request: web.BaseRequest) -> Reply:
         """What Prometheus scrapes; the ledger's gauges are read from the store now."""
         try:
             await self._admin.check(request)
         except Refusal as refusal:
-            return refuse(request, refusal, Facts(request_id(request.headers)))
+            return refuse(request, refusal, Facts(request_id(request)))
         try:
             look = await self._ledger.look()
             waiting = sum(usage.waiting for usage in look.services.values())
@@ -178,7 +178,7 @@ class Site:
 
 
 async def _refuse_method(request: web.BaseRequest) -> Reply:
-    return refuse(request, ReadOnly(), Facts(request_id(request.headers)))
+    return refuse(request, ReadOnly(), Facts(request_id(request)))
 
 
 def _answer(body: dict[str, object], status: int = 200) -> Reply:

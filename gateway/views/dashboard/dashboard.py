@@ -21,9 +21,8 @@ from gateway.errors import (
     TooSlow,
 )
 from gateway.front.answers import refuse
-from gateway.front.door import cancel_if_left, door_of
+from gateway.front.door import cancel_if_left, door_of, request_id
 from gateway.front.facts import Facts
-from gateway.front.headers import request_id
 from gateway.front.reply import Reply
 from gateway.views.admin import Admin
 from gateway.views.dashboard.assets import GUARDS, read_asset, serve_asset, serve_page
@@ -92,7 +91,7 @@ class Dashboard:
                 raise _FormOnly if path in self._posts else ReadOnly
             return await self._show(request, path)
         except Refusal as refusal:
-            reply = refuse(request, refusal, Facts(request_id(request.headers)))
+            reply = refuse(request, refusal, Facts(request_id(request)))
             reply.fields = {**reply.fields, "Cache-Control": "no-store", **GUARDS}
             return reply
 
