@@ -26,6 +26,8 @@ REFUSED_SECONDS = 1.0
 ANSWERED_SECONDS = 3 + UPSTREAM_SECONDS + 1.0
 RECOVERED_SECONDS = 8.0
 FREE_TOKENS = 20
+# What half a second of a late Redis leaves of the time that it gets, and a little.
+_BORNE_SECONDS = 0.25
 _FREE = Request(FREE)
 _FINE = frozenset({"200", "429 floor"})
 
@@ -159,7 +161,9 @@ def _expect_service(
         f"a refusal took {crossing.slowest_refusal:.2f} s, one that waits for nothing {delay:.2f}",
     )
     served = sum(end.verdict in _FINE for end in meanwhile)
-    crossing.expect(served or not fault.serves, "no call was served while the fault stood")
+    # A fault that is borne on an idle machine may be one too many on a busy one.
+    is_promised = fault.serves and delay < _BORNE_SECONDS
+    crossing.expect(served or not is_promised, "no call was served while the fault stood")
 
 
 async def _expect_peace(fleet: Fleet, crossing: Crossing) -> None:
