@@ -47,7 +47,7 @@ from gateway.ledger import (
     Chronicle,
     EmbeddedStore,
     Ledger,
-    Line,
+    Queue,
     RedisStore,
     Rules,
     Store,
@@ -211,10 +211,10 @@ async def running(
     )
     slots = Slots(settings.max_concurrency, settings.max_queue)
     reports = Reports(metrics)
-    line = Line(ledger, settings.max_queue)
+    queue = Queue(ledger, settings.max_queue)
     gate = Gate(
         ledger=ledger,
-        line=line,
+        queue=queue,
         observer=observer,
         breaker=breaker,
         slots=slots,
@@ -265,7 +265,7 @@ async def running(
         "observer": observer.run,
         "breaker": partial(breaker.run, upstream.fetch_token),
         "stalls": stalls.watch,
-        "queue": line.run,
+        "queue": queue.run,
         "tend": partial(
             tasks.tend_ledger,
             ledger,
@@ -284,7 +284,7 @@ async def running(
                 quotes=Quotes(intake, gate, settings.min_balance_threshold),
                 usage=UsagePage(history, settings.account_name, machine.clock),
                 ledger=ledger,
-                line=line,
+                queue=queue,
                 allowances=allowances,
                 observer=observer,
                 breaker=breaker,
@@ -352,7 +352,7 @@ async def serving(
         finally:
             turnstile.is_draining = True
             listener.close()
-            site.line.close()
+            site.queue.close()
             site.dashboard.feed.end()
             # A caller let in just now has yet to say what for; aiohttp neither hears nor closes a
             # connection that is only being made, and would wait for it until its own time-out.

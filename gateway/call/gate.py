@@ -29,7 +29,7 @@ from gateway.errors import (
 from gateway.front.facts import Facts
 from gateway.keepa.breaker import Breaker, Trial
 from gateway.keepa.upstream import Slots
-from gateway.ledger import Admission, Code, Hold, Ledger, Line, Purpose
+from gateway.ledger import Admission, Ask, Code, Hold, Ledger, Purpose, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Gate:
         self,
         *,
         ledger: Ledger,
-        line: Line,
+        queue: Queue,
         observer: Observer,
         breaker: Breaker,
         slots: Slots,
@@ -69,7 +69,7 @@ class Gate:
         enforces: bool,
     ) -> None:
         self._ledger = ledger
-        self._line = line
+        self._queue = queue
         self._observer = observer
         self._breaker = breaker
         self._slots = slots
@@ -169,7 +169,7 @@ class Gate:
     def _deadline(self, call: Call, facts: Facts) -> float:
         """Return until when the call waits, monotonic; 0: it does not."""
         patience, wanted = self._patience, call.wait_seconds
-        if not patience.max_seconds or not self._line.has_room:
+        if not patience.max_seconds or not self._queue.has_room:
             return 0.0
         if wanted is not None:
             facts.preference_applied = f"wait={min(wanted, int(patience.max_seconds))}"
@@ -179,16 +179,16 @@ class Gate:
     async def _wait(
         self, call_id: str, call: Call, facts: Facts, place: str, deadline: float
     ) -> tuple[Admitted | None, Admission]:
-        """Wait in the line and ask again, until the call is admitted or cannot be in time."""
+        """Wait in the queue and ask again, until the call is admitted or cannot be in time."""
         try:
             while True:
                 began_at = time.monotonic()
                 try:
-                    await self._line.wait(place, deadline - began_at)
+                    await self._queue.wait(place, deadline - began_at)
                 finally:
                     facts.waited_seconds += time.monotonic() - began_at
                 # At the end of its wait it asks for the last time.
-                left = max(0.0, deadline - time.monotonic()) if self._line.is_open else 0.0
+                left = max(0.0, deadline - time.monotonic()) if self._queue.is_open else 0.0
                 admitted, admission = await self._ask_in_turn(call_id, call, facts, left, place)
                 if not admission.place:
                     return admitted, admission
@@ -250,14 +250,16 @@ class Gate:
         place: str = "",
     ) -> Coroutine[Any, Any, Admission]:
         return self._ledger.reserve(
-            call_id,
-            call.price.tokens,
-            call.allowance.terms,
-            call.service,
-            call.price.endpoint,
-            purpose=purpose,
-            wait_seconds=wait_seconds,
-            place=place,
+            Ask(
+                call_id,
+                call.price.tokens,
+                call.allowance.terms,
+                call.service,
+                call.price.endpoint,
+                purpose=purpose,
+                wait_seconds=wait_seconds,
+                place=place,
+            )
         )
 
 

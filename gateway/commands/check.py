@@ -175,7 +175,7 @@ async def _check_request_rate(envelope: Envelope, settings: Settings, report: Re
         turn = await ledger.claim()
         observation = Observation(0, 0, envelope.refill_rate or 0, 0, time.monotonic())
         await ledger.observe(turn, observation)
-        rate = (await ledger.look()).request_rate
+        rate = (await ledger.overview()).request_rate
     finally:
         await store.close()
     if rate.per_minute:

@@ -1,10 +1,10 @@
 """The account's tokens, in Redis, changed only by atomic scripts."""
 
 from gateway.ledger.alarms import OUTAGE, Agreement, Alarms, Sighting
+from gateway.ledger.chronicle import Chronicle, Sample, Told
 from gateway.ledger.embedded import EmbeddedStore
-from gateway.ledger.feed import Chronicle, Sample, Told
 from gateway.ledger.ledger import Ledger
-from gateway.ledger.line import Line
+from gateway.ledger.queue import Queue
 from gateway.ledger.redis.store import RedisStore
 from gateway.ledger.replies import Code, Reply
 from gateway.ledger.store import ReplyLost, Store
@@ -12,11 +12,12 @@ from gateway.ledger.usage import DAYS_KEPT, Item, UsageHistory
 from gateway.ledger.values import (
     AUTO,
     Admission,
+    Ask,
     Hold,
     Listener,
-    Look,
     Observation,
     Outlook,
+    Overview,
     Purpose,
     RequestRate,
     Rules,
@@ -33,18 +34,19 @@ __all__ = [
     "Admission",
     "Agreement",
     "Alarms",
+    "Ask",
     "Chronicle",
     "Code",
     "EmbeddedStore",
     "Hold",
     "Item",
     "Ledger",
-    "Line",
     "Listener",
-    "Look",
     "Observation",
     "Outlook",
+    "Overview",
     "Purpose",
+    "Queue",
     "RedisStore",
     "Reply",
     "ReplyLost",

@@ -33,7 +33,7 @@ class Sighting(NamedTuple):
 
     @property
     def argument(self) -> int:
-        """ARGV[4] of alarm.lua."""
+        """ARGV[4] of alarm_seen.lua."""
         if not self.is_sure:
             return _UNSURE
         return _NEVER if self.seconds_ago is None else int(self.seconds_ago * _US)
@@ -113,7 +113,7 @@ class Alarms:
             max(0, int(began_seconds_ago * _US)),
         )
         told, post, wait_us, since_us, now_us, tokens, tokens_told = await self._store.run(
-            scripts.ALARM, self._keys, lambda: arguments
+            scripts.ALARM_SEEN, self._keys, lambda: arguments
         )
         return Agreement(
             told == 1,
@@ -137,7 +137,7 @@ class Alarms:
             tokens: Those that it told of.
         """
         arguments = (name, self._name, int(is_on), int(pause_seconds * _US), tokens)
-        await self._store.run(scripts.TOLD, self._keys, lambda: arguments)
+        await self._store.run(scripts.ALARM_POSTED, self._keys, lambda: arguments)
 
     async def outages(self, *, over: str = "") -> list[str]:
         """Return the names of the store's outages that are told and not ended.
@@ -149,5 +149,5 @@ class Alarms:
             over: One to forget first.
         """
         arguments = (OUTAGE, over)
-        names = await self._store.run(scripts.OUTAGES, self._keys, lambda: arguments)
+        names = await self._store.run(scripts.OPEN_OUTAGES, self._keys, lambda: arguments)
         return [str(name, "utf-8") if isinstance(name, bytes) else name for name in names]

@@ -17,22 +17,22 @@ import structlog
 from gateway.balance import UNKNOWN, Balance
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import scripts
-from gateway.ledger.replies import Code, Reply, read_look, read_reply
+from gateway.ledger.replies import Code, Reply, read_overview, read_reply
 from gateway.ledger.scripts import Script
 from gateway.ledger.store import Arguments, ReplyLost, Store
 from gateway.ledger.unconfirmed import Unconfirmed
 from gateway.ledger.usage import HourKeys
 from gateway.ledger.values import (
     Admission,
+    Ask,
     Hold,
     Listener,
-    Look,
     Observation,
     Outlook,
+    Overview,
     Purpose,
     Rules,
     Served,
-    Terms,
     Turn,
 )
 
@@ -74,25 +74,11 @@ class Ledger:
         self.on_gain: Callable[[], None] = lambda: None
         """Called when a reply told of more tokens than the one before."""
         self.on_epoch: Callable[[], None] = lambda: None
-        """Called when the store has begun a new epoch: what stood in the line may be gone."""
+        """Called when the store has begun a new epoch: what stood in the queue may be gone."""
         store.on_connect = self._greet
 
-    async def reserve(
-        self,
-        call_id: str,
-        tokens: int,
-        terms: Terms,
-        service: str,
-        endpoint: str,
-        *,
-        purpose: Purpose = Purpose.ADMIT,
-        wait_seconds: float = 0.0,
-        place: str = "",
-    ) -> Admission:
+    async def reserve(self, ask: Ask) -> Admission:
         """Ask for a hold and a request slot; both or nothing.
-
-        A call that may wait for `wait_seconds` more, and fits by then, takes a place in the line;
-        `place` is the one that an earlier attempt under the same id took.
 
         Raises:
             LedgerUnavailable: No answer from the store; what it may have held is released. To a
@@ -102,41 +88,42 @@ class Ledger:
         rules = self._rules
         script = scripts.RESERVE
         arguments = (
-            call_id,
-            tokens,
-            terms.floor,
+            ask.call_id,
+            ask.tokens,
+            ask.terms.floor,
             self._hold_us,
-            service,
-            endpoint,
+            ask.service,
+            ask.endpoint,
             *self._rate,
             int(rules.stale_seconds * _US),
-            terms.argument,
-            purpose,
-            int(wait_seconds * _US),
-            place,
+            ask.terms.argument,
+            ask.purpose,
+            int(ask.wait_seconds * _US),
+            ask.place,
             self._name,
         )
         try:
             # Not by way of _run: one coroutine less for each call.
             raw = await self.store.run(script, self._keys, lambda: arguments)
         except (ReplyLost, asyncio.CancelledError):
-            self.leave(call_id, place)
+            self.leave(ask.call_id, ask.place)
             raise
-        if purpose is Purpose.QUOTE:
+        is_quote = ask.purpose is Purpose.QUOTE
+        if is_quote:
             self._check_store()
         reply = self._heard(script, began_at, raw)
-        wait_us, taken, against, room, per_minute = reply.extra
-        if reply.code == Code.DONE and purpose is not Purpose.QUOTE:
+        wait_us, place, against, room, per_minute = reply.extra
+        if reply.code == Code.DONE and not is_quote:
             hold = Hold(
-                call_id,
-                tokens,
-                service,
-                endpoint,
+                ask.call_id,
+                ask.tokens,
+                ask.service,
+                ask.endpoint,
                 reply.epoch,
                 reply.balance.consumed,
                 began_at,
             )
-            self._live[call_id] = hold
+            self._live[ask.call_id] = hold
             return Admission(reply.code, reply.balance, hold, 0, "", against, per_minute=per_minute)
         wait_ms = None if wait_us < 0 else -(-wait_us // 1000)
         return Admission(
@@ -144,7 +131,7 @@ class Ledger:
             reply.balance,
             None,
             wait_ms,
-            taken.decode(),
+            place.decode(),
             room=None if room < 0 else room,
             per_minute=per_minute,
         )
@@ -159,9 +146,9 @@ class Ledger:
         """The call is given up before it was admitted: what it may hold by now is released."""
         self._resolve(call_id, scripts.RELEASE, lambda: (call_id, 0, place))
 
-    async def ask_line(self) -> Served:
+    async def next_in_queue(self) -> Served:
         """Ask which of this gateway's waiting calls would run now; raises LedgerUnavailable."""
-        reply = await self._run(scripts.LINE, lambda: (self._name, *self._rate))
+        reply = await self._run(scripts.NEXT_IN_QUEUE, lambda: (self._name, *self._rate))
         slot_wait_us, is_forgotten, places = reply.extra
         return Served(
             [place.decode() for place in places],
@@ -177,7 +164,7 @@ class Ledger:
             LedgerUnavailable: Nothing was added; ReplyLost: it may have been.
         """
         flat = [part for names, calls in counts.items() for part in (*names, calls)]
-        await self._run(scripts.COUNT, lambda: (len(counts), *flat))
+        await self._run(scripts.COUNT_REFUSALS, lambda: (len(counts), *flat))
 
     def settle(self, hold: Hold, consumed: int, observation: Observation | None = None) -> None:
         """The call consumed that much: delivered in the background, surely and once."""
@@ -214,7 +201,7 @@ class Ledger:
         holds = list(self._live.values())
         for first in range(0, len(holds), _AT_A_TIME):
             some = holds[first : first + _AT_A_TIME]
-            await self._run(scripts.KEEP, partial(self._keep_arguments, some))
+            await self._run(scripts.RESTORE_HOLDS, partial(self._keep_arguments, some))
 
     def _keep_arguments(self, holds: list[Hold]) -> Sequence[str | int]:
         now = time.monotonic()
@@ -230,7 +217,7 @@ class Ledger:
     async def is_fresh(self) -> bool:
         """Say whether the observation needs no refresh; raises LedgerUnavailable."""
         fresh_us = int(self._rules.fresh_seconds * _US)
-        reply = await self._run(scripts.CLAIM, lambda: (fresh_us, 0))
+        reply = await self._run(scripts.CLAIM_REFRESH, lambda: (fresh_us, 0))
         self._check_store()
         return reply.code == Code.RESOLVED
 
@@ -242,7 +229,7 @@ class Ledger:
         """
         fresh_us = 0 if at_once else int(self._rules.fresh_seconds * _US)
         ends_at = time.monotonic() + _TURN_US / _US
-        reply = await self._run(scripts.CLAIM, lambda: (fresh_us, _TURN_US))
+        reply = await self._run(scripts.CLAIM_REFRESH, lambda: (fresh_us, _TURN_US))
         return Turn(reply.code, reply.balance, reply.epoch, self._outlook(reply), ends_at)
 
     async def observe(self, turn: Turn, observation: Observation) -> Outlook:
@@ -259,11 +246,11 @@ class Ledger:
         look_us = self._hold_us if look_us < 0 else min(look_us, self._hold_us)
         return Outlook(-(-learning_us // 1000), -(-look_us // 1000))
 
-    async def look(self) -> Look:
+    async def overview(self) -> Overview:
         """Tell the account's state; raises LedgerUnavailable."""
-        reply = await self._run(scripts.LOOK, lambda: self._rate)
+        reply = await self._run(scripts.OVERVIEW, lambda: self._rate)
         self._check_store()
-        return read_look(reply)
+        return read_overview(reply)
 
     def _check_store(self) -> None:
         """Fail where a script that only reads was answered by a store that takes no writes."""

@@ -4,7 +4,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from gateway.balance import NO_EVENTS, Balance, Events
-from gateway.ledger.values import Look, RequestRate, Usage
+from gateway.ledger.values import Overview, RequestRate, Usage
 
 
 class Code(IntEnum):
@@ -68,16 +68,16 @@ def read_reply(raw: list[Any]) -> Reply:
     )
 
 
-def read_look(reply: Reply) -> Look:
-    """Read what look.lua adds."""
+def read_overview(reply: Reply) -> Overview:
+    """Read what overview.lua adds."""
     per_minute, burst, used, requests, live_holds, rows = reply.extra
     services = {row[0].decode(): _read_usage(row) for row in rows}
     rate = RequestRate(per_minute, burst)
-    return Look(reply.balance, used, requests, live_holds, services, rate)
+    return Overview(reply.balance, used, requests, live_holds, services, rate)
 
 
 def _read_usage(row: list[Any]) -> Usage:
-    """Read a service's row of look.lua."""
+    """Read a service's row of overview.lua."""
     _, used, reserved, holds, this_hour, this_day, waiting, flat = row
     refusals = {reason.decode(): n for reason, n in zip(flat[::2], flat[1::2], strict=True)}
     return Usage(used, reserved, holds, this_hour, this_day, waiting, refusals)

@@ -15,14 +15,14 @@ class Script:
     name: str
     text: str
     sha: str
-    is_of_many: bool = False
-    """Whether its text runs any number of transitions in one go, and is told which (many.lua)."""
+    is_of_batch: bool = False
+    """Whether its text runs any number of transitions in one go, and is told which (batch.lua)."""
 
 
-def _read(name: str, parts: tuple[str, ...], *, is_of_many: bool = False) -> Script:
+def _read(name: str, parts: tuple[str, ...], *, is_of_batch: bool = False) -> Script:
     text = "\n".join((_TEXTS / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return Script(name, text, sha, is_of_many)
+    return Script(name, text, sha, is_of_batch)
 
 
 def _compose(*parts: str) -> Script:
@@ -30,10 +30,10 @@ def _compose(*parts: str) -> Script:
     return _read(parts[-1], ("shared", "begin", *parts))
 
 
-def _of_many(name: str) -> Script:
+def _of_batch(name: str) -> Script:
     """Return one of the transitions that each call to Keepa takes."""
-    parts = ("shared", "begin", "waiting", "reserve", "settle", "release", "many")
-    return _read(name, parts, is_of_many=True)
+    parts = ("shared", "begin", "queue", "reserve", "settle", "release", "batch")
+    return _read(name, parts, is_of_batch=True)
 
 
 def _stand_alone(name: str) -> Script:
@@ -41,45 +41,45 @@ def _stand_alone(name: str) -> Script:
     return _read(name, (name,))
 
 
-RESERVE = _of_many("reserve")
-SETTLE = _of_many("settle")
-RELEASE = _of_many("release")
-KEEP = _compose("keep")
+RESERVE = _of_batch("reserve")
+SETTLE = _of_batch("settle")
+RELEASE = _of_batch("release")
+RESTORE_HOLDS = _compose("restore_holds")
 OBSERVE = _compose("refresh", "observe")
-CLAIM = _compose("refresh", "claim")
-LOOK = _compose("waiting", "look")
-LINE = _compose("waiting", "line")
-COUNT = _compose("count")
-FEED = _stand_alone("feed")
-ALARM = _stand_alone("alarm")
-TOLD = _stand_alone("told")
-OUTAGES = _stand_alone("outages")
-USAGE = _stand_alone("usage")
+CLAIM_REFRESH = _compose("refresh", "claim_refresh")
+OVERVIEW = _compose("queue", "overview")
+NEXT_IN_QUEUE = _compose("queue", "next_in_queue")
+COUNT_REFUSALS = _compose("count_refusals")
+CHRONICLE = _stand_alone("chronicle")
+ALARM_SEEN = _stand_alone("alarm_seen")
+ALARM_POSTED = _stand_alone("alarm_posted")
+OPEN_OUTAGES = _stand_alone("open_outages")
+READ_USAGE = _stand_alone("read_usage")
 
 ALL = (
     RESERVE,
     SETTLE,
     RELEASE,
-    KEEP,
+    RESTORE_HOLDS,
     OBSERVE,
-    CLAIM,
-    LOOK,
-    LINE,
-    COUNT,
-    FEED,
-    ALARM,
-    TOLD,
-    OUTAGES,
-    USAGE,
+    CLAIM_REFRESH,
+    OVERVIEW,
+    NEXT_IN_QUEUE,
+    COUNT_REFUSALS,
+    CHRONICLE,
+    ALARM_SEEN,
+    ALARM_POSTED,
+    OPEN_OUTAGES,
+    READ_USAGE,
 )
 TEXTS = tuple(dict.fromkeys(script.text for script in ALL))
 """What a server has to load."""
 
 
 def words_of(calls: Sequence[tuple[Script, Sequence[str | int]]]) -> Sequence[str | int]:
-    """Return the arguments of one command: of any number of scripts of many, or of one other."""
+    """Return the arguments of one command: of any number of scripts of a batch, or of one other."""
     script, arguments = calls[0]
-    if not script.is_of_many:
+    if not script.is_of_batch:
         return arguments
     words: list[str | int] = [len(calls)]
     for script, arguments in calls:
@@ -101,7 +101,7 @@ def name_keys(account: str) -> tuple[str, ...]:
             "expiries",
             "starts",
             "services",
-            "line",
+            "queue",
             "gateways",
             "markers",
         )
@@ -113,13 +113,13 @@ def name_usage_key(account: str, hour: int) -> str:
     return f"keepa-gateway:{{{account}}}:usage:{hour}"
 
 
-def name_feed_keys(account: str) -> tuple[str, ...]:
-    """Return the keys of `feed.lua`, in its order."""
+def name_chronicle_keys(account: str) -> tuple[str, ...]:
+    """Return the keys of `chronicle.lua`, in its order."""
     return tuple(
         f"keepa-gateway:{{{account}}}:feed-{part}" for part in ("samples", "refusals", "present")
     )
 
 
 def name_alarm_keys(account: str) -> tuple[str, ...]:
-    """Return the keys of `alarm.lua`, `told.lua` and `outages.lua`, in their order."""
+    """Return the keys of the scripts of alarms, in their order."""
     return (f"keepa-gateway:{{{account}}}:alarms",)

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from gateway.ledger.scripts import USAGE, name_keys, name_usage_key
+from gateway.ledger.scripts import READ_USAGE, name_keys, name_usage_key
 from gateway.ledger.store import Store
 
 DAYS_KEPT = 35
@@ -77,7 +77,9 @@ class UsageHistory:
         for first in range(first_hour, end_hour, _HOURS_AT_A_TIME):
             hours = range(first, min(first + _HOURS_AT_A_TIME, end_hour))
             keys = [name_usage_key(self._account, hour) for hour in hours]
-            for hour, flat in zip(hours, await self._store.run(USAGE, keys, tuple), strict=True):
+            for hour, flat in zip(
+                hours, await self._store.run(READ_USAGE, keys, tuple), strict=True
+            ):
                 if flat:
                     fields = map(items.__getitem__, flat[::2])
                     yield hour, dict(zip(fields, map(int, flat[1::2]), strict=True))

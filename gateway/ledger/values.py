@@ -94,6 +94,21 @@ class Purpose(StrEnum):
     """Only say what would become of it."""
 
 
+class Ask(NamedTuple):
+    """What a call asks of the ledger: a hold and a request slot, both or nothing."""
+
+    call_id: str
+    tokens: int
+    terms: Terms
+    service: str
+    endpoint: str
+    purpose: Purpose = Purpose.ADMIT
+    wait_seconds: float = 0.0
+    """How long the call may wait from now on. One that fits by then takes a place in the queue."""
+    place: str = ""
+    """The one that an earlier attempt under the same id took; empty: none."""
+
+
 class Hold(NamedTuple):
     """A live reservation of this gateway."""
 
@@ -117,7 +132,7 @@ class Admission(NamedTuple):
     wait_ms: int | None
     """Until the call may fit; None: never."""
     place: str = ""
-    """In the line, of a call that waits."""
+    """In the queue, of a call that waits."""
     against: int = 0
     """In shadow: the code of what spoke against it; DONE: nothing."""
     room: int | None = None
@@ -157,7 +172,7 @@ class Usage(NamedTuple):
     this_day: int
     """Of the clock's windows (UTC): what was consumed, and what is held."""
     waiting: int
-    """Calls in the line, now."""
+    """Calls in the queue, now."""
     refusals: dict[str, int]
     """Calls by reason."""
 
@@ -168,7 +183,7 @@ class Usage(NamedTuple):
 
 
 class Served(NamedTuple):
-    """What `ask_line` said."""
+    """What `next_in_queue` said."""
 
     places: list[str]
     """Of this gateway's waiting calls, those that would run now."""
@@ -187,7 +202,7 @@ class RequestRate(NamedTuple):
     """At once, after quiet time."""
 
 
-class Look(NamedTuple):
+class Overview(NamedTuple):
     """The account at a glance."""
 
     balance: Balance

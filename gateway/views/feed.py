@@ -12,7 +12,7 @@ import orjson
 from gateway.balance import Balance
 from gateway.call.reports import Reports
 from gateway.errors import LedgerUnavailable, Overloaded
-from gateway.ledger import Chronicle, Ledger, Look, Told, UsageHistory
+from gateway.ledger import Chronicle, Ledger, Overview, Told, UsageHistory
 from gateway.views.picture import Setting, describe_moment, describe_refusal, describe_usage
 
 # A refusal shows within two seconds, at every gateway: half of one until it is in the store, one
@@ -139,7 +139,7 @@ class Feed:
             now = time.monotonic()
             try:
                 if now >= sample_due:
-                    look = await self._ledger.look()
+                    look = await self._ledger.overview()
                     await self._visit(sample=(look.balance, look.used))
                     sample_due = now + _SAMPLE_SECONDS
                 elif self._pending:
@@ -164,10 +164,10 @@ class Feed:
     async def _show(self) -> None:
         """Look once, and give what was seen to all."""
         asks_hour = any(watcher.lacks_hour for watcher in self._watchers)
-        look: Look | None = None
+        look: Overview | None = None
         hour, usage = b"", self._usage
         try:
-            seen = await self._ledger.look()
+            seen = await self._ledger.overview()
             told = await self._visit(samples=asks_hour)
             hour = _event("hour", [list(sample) for sample in reversed(told.samples)])
             await self._refresh_usage()

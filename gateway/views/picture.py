@@ -9,7 +9,7 @@ from gateway import __version__
 from gateway.call.allowances import Allowances
 from gateway.call.reports import Refused
 from gateway.keepa.breaker import Breaker
-from gateway.ledger import Look, UsageHistory
+from gateway.ledger import Overview, UsageHistory
 from gateway.views.status import (
     Thresholds,
     describe_request_rate,
@@ -40,7 +40,7 @@ class Setting:
     """An older observation is refreshed."""
 
 
-def describe_moment(setting: Setting, look: Look | None, gateways: int) -> dict[str, object]:
+def describe_moment(setting: Setting, look: Overview | None, gateways: int) -> dict[str, object]:
     """Return the account now; without a look, because the store is away, only what needs none."""
     moment: dict[str, object] = {
         "at": int(time.time() * 1000),

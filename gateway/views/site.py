@@ -19,7 +19,7 @@ from gateway.front.facts import Facts
 from gateway.front.reply import Reply
 from gateway.front.turnstile import Turnstile
 from gateway.keepa.breaker import Breaker
-from gateway.ledger import Ledger, Line
+from gateway.ledger import Ledger, Queue
 from gateway.metrics import Metrics
 from gateway.views.admin import Admin
 from gateway.views.dashboard import Dashboard
@@ -59,7 +59,7 @@ class Site:
         quotes: Quotes,
         usage: UsagePage,
         ledger: Ledger,
-        line: Line,
+        queue: Queue,
         allowances: Allowances,
         observer: Observer,
         breaker: Breaker,
@@ -69,7 +69,7 @@ class Site:
         admin: Admin,
         turnstile: Turnstile,
     ) -> None:
-        self.line = line
+        self.queue = queue
         self.dashboard = dashboard
         self._proxy = proxy
         self._quotes = quotes
@@ -136,7 +136,7 @@ class Site:
         """The account at a glance."""
         try:
             await self._admin.check(request)
-            look = await self._ledger.look()
+            look = await self._ledger.overview()
         except Refusal as refusal:
             return refuse(request, refusal, Facts(request_id(request)))
         standing = self._standing
@@ -167,7 +167,7 @@ class Site:
         except Refusal as refusal:
             return refuse(request, refusal, Facts(request_id(request)))
         try:
-            look = await self._ledger.look()
+            look = await self._ledger.overview()
             waiting = sum(usage.waiting for usage in look.services.values())
             self._metrics.show(look.balance, waiting)
         except LedgerUnavailable:

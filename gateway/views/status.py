@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.call.allowances import Allowances
-from gateway.ledger import Look, Usage
+from gateway.ledger import Overview, Usage
 
 _HOUR_SECONDS = 3_600
 _DAY_SECONDS = 86_400
@@ -20,7 +20,7 @@ class Thresholds:
     safety_buffer: int
 
 
-def describe_tokens(look: Look, thresholds: Thresholds) -> dict[str, object]:
+def describe_tokens(look: Overview, thresholds: Thresholds) -> dict[str, object]:
     """Return the bucket and its use; what is not known is None."""
     balance = look.balance
     known = balance.known
@@ -42,13 +42,13 @@ def describe_tokens(look: Look, thresholds: Thresholds) -> dict[str, object]:
     }
 
 
-def describe_request_rate(look: Look) -> dict[str, int] | None:
+def describe_request_rate(look: Overview) -> dict[str, int] | None:
     """Return how many requests all callers may make; None: any number."""
     return look.request_rate._asdict() if look.request_rate.per_minute else None
 
 
 def describe_services(
-    look: Look, allowances: Allowances, expected: Iterable[str]
+    look: Overview, allowances: Allowances, expected: Iterable[str]
 ) -> dict[str, object]:
     """Return each service's use, what it waits for, what it was refused, and its policy.
 

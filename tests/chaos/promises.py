@@ -10,7 +10,7 @@ from support.processes import KEY
 from support.waiting import until
 
 from chaos.fleet import KEYS, Fleet
-from gateway.ledger.scripts import name_feed_keys, name_usage_key
+from gateway.ledger.scripts import name_chronicle_keys, name_usage_key
 
 # Since the gateway was warm, whatever it went through in between: a leak adds up over the cells.
 RESIDENT_GROWTH = 16 * 1024 * 1024
@@ -56,7 +56,7 @@ async def expect_clean_books(fleet: Fleet, crossing: Crossing) -> None:
     crossing.expect(books.indexed, "a hold or marker without an end in Redis")
     hour = int(time.time() // 3600)
     usage = {name_usage_key("chaos", hour - ago) for ago in range(2)}
-    strange = books.keys - {*KEYS, *usage, *name_feed_keys("chaos")}
+    strange = books.keys - {*KEYS, *usage, *name_chronicle_keys("chaos")}
     crossing.expect(not strange, f"strange keys in Redis: {strange}")
 
 

@@ -110,7 +110,7 @@ async def test_two_accounts_never_mix(two_accounts, redis, receiver):
     poor_name = alarm["account"]
     (rich_name,) = names.keys() - {poor_name}
     assert {event["account"] for event in receiver.events} == {poor_name}
-    assert names[poor_name] - names[rich_name] >= {"feed-refusals", "line"}
+    assert names[poor_name] - names[rich_name] >= {"feed-refusals", "queue"}
     for gateway, used, refusals, service in ((shop, 60, 1, "shop"), (loft, 110, 0, "loft")):
         status = await gateway.status()
         assert status["tokens"]["total_used"] == used

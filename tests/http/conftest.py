@@ -110,7 +110,7 @@ async def _begin_ledgers(server: RedisServer) -> None:
     rules = Rules(60, 0, 1, 60, 300)
     for account in _ACCOUNTS:
         metrics = Metrics(CollectorRegistry(), floor=0, safety_buffer=0)
-        await Ledger(store, account, rules, metrics).look()
+        await Ledger(store, account, rules, metrics).overview()
     await store.close()
 
 

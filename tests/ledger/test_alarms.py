@@ -217,9 +217,9 @@ async def test_sent_twice_it_is_the_same(join: Join) -> None:
 
 async def test_the_ledger_is_left_alone(join: Join, ledger: Ledger) -> None:
     """Alarms live in a key of their own: the account's books do not change by them."""
-    before = await ledger.look()
+    before = await ledger.overview()
     await join().posts(SEEN)
-    after = await ledger.look()
+    after = await ledger.overview()
     assert after._replace(balance=before.balance) == before
     assert after.balance[:6] == before.balance[:6]
 

@@ -8,7 +8,7 @@ import redis.asyncio
 from support.ledger_calls import ask, know, observed, reserve, run, settle
 from support.redis_server import RedisServer
 
-from gateway.ledger import Code, Ledger, RedisStore, Rules, Terms, scripts
+from gateway.ledger import Ask, Code, Ledger, RedisStore, Rules, Terms, scripts
 
 RULES = Rules(600, 0, 1, fresh_seconds=60, stale_seconds=10**9)
 MANY = 3_000
@@ -80,7 +80,7 @@ async def leave(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("marker", [_MARKER, _OLD_MARKER], ids=["own key", "version before"])
-@pytest.mark.parametrize("step", [refuse_a_dear_call, leave, Ledger.look, Ledger.ask_line])
+@pytest.mark.parametrize("step", [refuse_a_dear_call, leave, Ledger.overview, Ledger.next_in_queue])
 async def test_departed_callers_cost_the_others_nothing(
     ledger: Ledger, counted: Counted, marker: str, step: Step
 ) -> None:
@@ -98,7 +98,7 @@ async def test_markers_of_a_crowd_go_little_by_little(ledger: Ledger, counted: C
     await know(ledger, 1000)
     await counted.fill(_MARKER, ends_in=-1)
     for _ in range(MANY // 500):
-        await ledger.look()
+        await ledger.overview()
         assert await counted.commands() <= FEW
     assert await counted.client.zcard(ledger._keys[7]) == 0
 
@@ -112,7 +112,7 @@ async def test_holds_of_a_dead_fleet_are_counted_little_by_little(
     ledger.store._run_id += "'"
     scripts_run = 0
     while True:
-        code = (await ledger.reserve(f"c{scripts_run}", 1, Terms(10), "shop", "product")).code
+        code = (await ledger.reserve(Ask(f"c{scripts_run}", 1, Terms(10), "shop", "product"))).code
         assert code == Code.UNKNOWN
         assert await counted.commands() <= COMMANDS_AT_MOST
         scripts_run += 1
@@ -121,7 +121,7 @@ async def test_holds_of_a_dead_fleet_are_counted_little_by_little(
             await ledger.observe(turn, observed(8000, rate=200))
             break
     assert scripts_run > MANY / 2000
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.held, look.live_holds) == (MANY, MANY)
     assert await ask(ledger, "d", 8000 - MANY - 9) == Code.FLOOR
     assert await ask(ledger, "d", 8000 - MANY - 10) == Code.DONE
@@ -136,11 +136,11 @@ async def test_holds_that_end_while_they_are_counted_are_subtracted_once(
     await counted.fill(_HOLD)
     ledger.store._run_id += "'"
     for n, hold in enumerate(own):
-        await run(ledger, scripts.COUNT, 0)
+        await run(ledger, scripts.COUNT_REFUSALS, 0)
         if n % 2:
             await settle(ledger, hold, 2)
     for _ in range(30):
-        look = await ledger.look()
+        look = await ledger.overview()
     assert (look.balance.held, look.live_holds) == (MANY + 40, MANY + 20)
 
 
@@ -172,7 +172,7 @@ async def test_holds_expire_little_by_little(ledger: Ledger, counted: Counted) -
     )
     await counted.commands()
     for n in range(1, MANY // 200 + 1):
-        assert (await ledger.look()).balance.held == MANY - 200 * n
+        assert (await ledger.overview()).balance.held == MANY - 200 * n
         assert await counted.commands() <= COMMANDS_AT_MOST
 
 
@@ -185,11 +185,11 @@ async def test_many_lost_holds_begin_one_epoch(ledger: Ledger, counted: Counted,
     await counted.commands()
     epochs = set()
     for _ in range(3 * MANY // 1000 + 1):
-        epochs.add((await run(ledger, scripts.LOOK, 0, 0)).epoch)
+        epochs.add((await run(ledger, scripts.OVERVIEW, 0, 0)).epoch)
         assert await counted.commands() <= COMMANDS_AT_MOST
     assert len(epochs) == 1
     assert await counted.client.zcard(ledger._keys[2]) == 0
-    assert (await ledger.look()).balance.held == 0
+    assert (await ledger.overview()).balance.held == 0
 
 
 async def test_made_up_services_are_bounded(ledger: Ledger, counted: Counted) -> None:
@@ -199,14 +199,14 @@ async def test_made_up_services_are_bounded(ledger: Ledger, counted: Counted) ->
         "for i = 1, 2300 do redis.call('HSET', KEYS[5], 's' .. i, '0|0|0|0|0|0|0') end",
         len(ledger._keys), *ledger._keys,
     )  # fmt: skip
-    admission = await ledger.reserve("a", 20, Terms(10), "one more", "product")
+    admission = await ledger.reserve(Ask("a", 20, Terms(10), "one more", "product"))
     assert admission.hold
-    refused = await ledger.reserve("b", 9000, Terms(10), "two more", "product")
+    refused = await ledger.reserve(Ask("b", 9000, Terms(10), "two more", "product"))
     assert refused.code == Code.FLOOR
-    services = (await ledger.look()).services
+    services = (await ledger.overview()).services
     assert not {"one more", "two more"} & services.keys()
     other = services["other"]
     assert (other.reserved, other.holds, other.refusals) == (20, 1, {"floor": 1})
     await settle(ledger, admission.hold, 15)
-    other = (await ledger.look()).services["other"]
+    other = (await ledger.overview()).services["other"]
     assert (other.used, other.reserved, other.holds) == (15, 0, 0)

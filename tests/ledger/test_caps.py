@@ -284,13 +284,13 @@ async def test_what_comes_back_to_an_emptied_store_counts_where_it_began(
     ledger: Ledger, flush: Flush, pass_time: PassTime
 ) -> None:
     """A hold of this hour counts in it, one of the last hour in the day only; each once."""
-    epoch = (await run(ledger, scripts.LOOK, 0, 0)).epoch
+    epoch = (await run(ledger, scripts.OVERVIEW, 0, 0)).epoch
     await flush()
     await pass_time(3 * MINUTE + 10)
     new = ("new", 20, 5_000_000, 145_000_000, epoch, "shop", "product")
     old = ("old", 30, 60_000_000, 90_000_000, epoch, "shop", "product")
     for _ in range(2):
-        await run(ledger, scripts.KEEP, 2, *new, *old)
+        await run(ledger, scripts.RESTORE_HOLDS, 2, *new, *old)
         assert await windows(ledger) == (20, 50)
     await settle(ledger, Hold("old", 30, "shop", "product", epoch, 0, 0.0), 0)
     assert await windows(ledger) == (20, 20)

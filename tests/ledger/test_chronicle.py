@@ -8,7 +8,7 @@ from support.ledger_calls import know
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import Chronicle, EmbeddedStore, RedisStore
-from gateway.ledger.scripts import Script, name_feed_keys
+from gateway.ledger.scripts import Script, name_chronicle_keys
 
 _TEXT = "redis.call(ARGV[3], KEYS[tonumber(ARGV[4])], unpack(ARGV, 5)) return {}"
 COMMAND = Script("command", _TEXT, hashlib.sha1(_TEXT.encode()).hexdigest())
@@ -24,13 +24,13 @@ async def do(store, account, command, key, *arguments):
     """Run one command on a key of the chronicle's, as an earlier time may have left it."""
     if isinstance(store, EmbeddedStore):
         await store._client.script_load(COMMAND.text)
-    await store.run(COMMAND, name_feed_keys(account), lambda: (command, key, *arguments))
+    await store.run(COMMAND, name_chronicle_keys(account), lambda: (command, key, *arguments))
 
 
 async def test_first_of_all_gateways_brings_the_sample(store, account, ledger, chronicle):
     """Of several samples in the same ten seconds one is kept, whoever brings it."""
     await know(ledger, 500)
-    balance = (await ledger.look()).balance
+    balance = (await ledger.overview()).balance
     other = Chronicle(store, account)
     began_at = time.time()
     for visitor in (chronicle, other, chronicle):
@@ -45,7 +45,7 @@ async def test_first_of_all_gateways_brings_the_sample(store, account, ledger, c
 
 async def test_unknown_balance_is_kept_as_unknown(ledger, chronicle):
     """Before any observation a sample has no balance, which is not 0."""
-    look = await ledger.look()
+    look = await ledger.overview()
     told = await chronicle.visit(sample=(look.balance, look.used), samples=True)
     assert told.samples[0][1:] == (None, 0, 0)
 
@@ -54,7 +54,7 @@ async def test_samples_are_bounded(store, account, ledger, chronicle):
     """However long gateways run, four hundred samples are kept: the newest."""
     old = [f"{at}|1|0|0" for at in range(1000, 1450)]
     await do(store, account, "LPUSH", SAMPLES, *old)
-    look = await ledger.look()
+    look = await ledger.overview()
     samples = (await chronicle.visit(sample=(look.balance, 0), samples=True)).samples
     assert len(samples) == 400
     assert samples[0].at > 1_000_000
@@ -63,7 +63,7 @@ async def test_samples_are_bounded(store, account, ledger, chronicle):
 
 async def test_samples_are_told_only_where_asked_for(ledger, chronicle):
     """A visit that does not ask for the last hour is spared it."""
-    look = await ledger.look()
+    look = await ledger.overview()
     assert not (await chronicle.visit(sample=(look.balance, 0))).samples
 
 

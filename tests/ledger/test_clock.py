@@ -20,8 +20,19 @@ from support.ledger_calls import (
 from support.raw_keys import do
 from support.turned_store import TurnedStore
 
-from gateway.ledger import Alarms, Chronicle, Code, Ledger, Rules, Sighting, Store, Terms, scripts
-from gateway.ledger.scripts import name_alarm_keys, name_feed_keys
+from gateway.ledger import (
+    Alarms,
+    Ask,
+    Chronicle,
+    Code,
+    Ledger,
+    Rules,
+    Sighting,
+    Store,
+    Terms,
+    scripts,
+)
+from gateway.ledger.scripts import name_alarm_keys, name_chronicle_keys
 
 OpenLedger = Callable[..., Ledger]
 RULES = Rules(150, 0, 1, fresh_seconds=60, stale_seconds=10**9)
@@ -43,7 +54,7 @@ def open_ledger(clock: TurnedStore, account: str, ear) -> OpenLedger:
 
 
 async def epoch_of(ledger: Ledger) -> int:
-    return (await run(ledger, scripts.LOOK, 0, 0)).epoch
+    return (await run(ledger, scripts.OVERVIEW, 0, 0)).epoch
 
 
 @pytest.mark.parametrize("seconds", [1.5, 90, HOUR, 40 * 86_400])
@@ -129,7 +140,7 @@ async def test_who_waits_at_a_gateway_that_is_gone_is_in_nobodys_way(
     """A dead gateway was last seen in the future: that makes it no living one."""
     dead, alive = open_ledger(), open_ledger()
     await know(dead, 60, rate=20)
-    waiting = await dead.reserve("w", 70, Terms(10), "shop", "product", wait_seconds=60)
+    waiting = await dead.reserve(Ask("w", 70, Terms(10), "shop", "product", wait_seconds=60))
     assert waiting.place
     await clock.turn(-HOUR)
     await know(alive, 100)
@@ -146,9 +157,9 @@ async def test_a_small_step_back_is_waited_out(
     for n in range(5):
         await clock.turn(-seconds)
         assert await ask(ledger, f"c{n}", 1) == Code.DONE
-        lump_in_ms = (await ledger.look()).balance.lump_in_ms
+        lump_in_ms = (await ledger.overview()).balance.lump_in_ms
         await clock.turn(seconds)
-        assert (await ledger.look()).balance.lump_in_ms <= lump_in_ms
+        assert (await ledger.overview()).balance.lump_in_ms <= lump_in_ms
     assert await epoch_of(ledger) == before
     assert await accounts(ledger) == (100, 5, 0)
     assert ear.inconsistent == set()
@@ -215,13 +226,13 @@ async def test_the_dashboard_shows_nothing_of_the_future(
     store: Store, account: str, ledger
 ) -> None:
     """Samples of a clock that was ahead go, and gateways; refusals happened by now."""
-    samples, refusals, present = name_feed_keys(account)
+    samples, refusals, present = name_chronicle_keys(account)
     ahead = int(time.time()) + HOUR
     for second in (ahead - ahead % 10 - 10, ahead - ahead % 10):
         await do(store, "LPUSH", samples, f"{second}|500|0|7")
     await do(store, "LPUSH", refusals, f"{ahead * 1000}|refused")
     await do(store, "ZADD", present, ahead * 1_000_000, "gone")
-    balance = (await ledger.look()).balance
+    balance = (await ledger.overview()).balance
     told = await Chronicle(store, account).visit(sample=(balance, 7), samples=True)
     assert told.gateways == 1
     assert [sample.at <= time.time() for sample in told.samples] == [True]

@@ -11,7 +11,7 @@ from support.redis_server import MISSING, REDIS_SERVER, RedisServer
 from support.waiting import until, within
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Alarms, Code, Ledger, RedisStore, Rules, Sighting, Terms
+from gateway.ledger import Alarms, Ask, Code, Ledger, RedisStore, Rules, Sighting, Terms
 from gateway.ledger.scripts import name_keys
 
 RULES = Rules(150, 0, 1, 60, 300)
@@ -77,7 +77,7 @@ async def test_a_node_is_learned_from_another_nodes_word(
 
 async def answers(ledger: Ledger) -> bool:
     try:
-        await ledger.look()
+        await ledger.overview()
     except LedgerUnavailable:
         return False
     return True
@@ -102,7 +102,7 @@ async def test_a_slot_that_moves_under_calls_loses_nothing(
     async def call(ledger: Ledger, name: str) -> None:
         nonlocal admitted
         try:
-            admission = await ledger.reserve(name, 1, Terms(10), "shop", "product")
+            admission = await ledger.reserve(Ask(name, 1, Terms(10), "shop", "product"))
         except LedgerUnavailable:
             # A refusal takes no time: the connection has to get a turn.
             await asyncio.sleep(0.001)
@@ -137,7 +137,7 @@ async def test_a_slot_that_moves_under_calls_loses_nothing(
         await asyncio.gather(*callers)
     assert await first.delivered(2)
     assert await second.delivered(2)
-    look = await second.look()
+    look = await second.overview()
     assert (look.balance.held, look.used) == (0, admitted)
     assert say(target, "EXISTS", name_keys(account)[0]) == 1
     assert first._epoch == second._epoch
@@ -169,7 +169,9 @@ async def test_calls_wait_while_their_slot_migrates(cluster: Cluster, open_at: C
     for number, step in enumerate(steps):
         step()
         calls += [
-            asyncio.create_task(ledger.reserve(f"{number}-{n}", 1, Terms(10), "shop", "product"))
+            asyncio.create_task(
+                ledger.reserve(Ask(f"{number}-{n}", 1, Terms(10), "shop", "product"))
+            )
             for n in range(3)
         ]
         await asyncio.sleep(0.06)
@@ -177,7 +179,7 @@ async def test_calls_wait_while_their_slot_migrates(cluster: Cluster, open_at: C
     # Those that ran after the move met a server of another life, where nothing is known yet.
     held = sum(answer.code == Code.DONE for answer in answers)
     assert {answer.code for answer in answers} <= {Code.DONE, Code.UNKNOWN}
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.held, look.used) == (held, 1)
     await know(ledger, 1000)
     assert (await reserve(ledger, "last", 1)).tokens == 1
@@ -221,5 +223,5 @@ async def test_a_node_that_dies_is_waited_for(cluster: Cluster, open_at: Callabl
     assert not await ledger.delivered(1)
     owner.start()
     assert await ledger.delivered(15)
-    assert (await ledger.look()).used == 30
-    assert (await ledger.look()).balance.held == 0
+    assert (await ledger.overview()).used == 30
+    assert (await ledger.overview()).balance.held == 0

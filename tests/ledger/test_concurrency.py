@@ -123,9 +123,9 @@ async def test_calls_in_flight_outlive_a_restart(ledger: Ledger) -> None:
     await reserve_under(ledger, "b", 7, TWO)
     await reserve_under(ledger, "c", 9, TWO, "batch")
     ledger.store._run_id += "'"
-    assert not (await ledger.look()).balance.known
+    assert not (await ledger.overview()).balance.known
     await know(ledger, 1000)
-    look = await ledger.look()
+    look = await ledger.overview()
     assert {name: (use.reserved, use.holds) for name, use in look.services.items()} == {
         "shop": (12, 2),
         "batch": (9, 1),

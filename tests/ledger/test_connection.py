@@ -15,7 +15,7 @@ from support.vitals import MISSING as NO_PROC
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Admission, Code, Hold, Ledger, RedisStore, Rules, Store, Terms
+from gateway.ledger import Admission, Ask, Code, Hold, Ledger, RedisStore, Rules, Store, Terms
 from gateway.ledger.redis.command import Command
 from gateway.ledger.scripts import RESERVE, name_keys
 from gateway.ledger.store import ReplyLost
@@ -34,7 +34,7 @@ async def first_answered(ledger: Ledger, name: str, tokens: int) -> Admission:
     deadline = time.monotonic() + 5
     while True:
         try:
-            return await ledger.reserve(name, tokens, Terms(10), "shop", "product")
+            return await ledger.reserve(Ask(name, tokens, Terms(10), "shop", "product"))
         except LedgerUnavailable:
             assert time.monotonic() < deadline
             await asyncio.sleep(0)
@@ -88,7 +88,11 @@ async def test_without_redis_nothing_is_admitted(
     own_server.kill()
     await until(lambda: not ledger.store.up)
     began = Stopwatch()
-    for call in (ledger.look, ledger.claim, lambda: ledger.reserve("a", 0, Terms(0), "s", "e")):
+    for call in (
+        ledger.overview,
+        ledger.claim,
+        lambda: ledger.reserve(Ask("a", 0, Terms(0), "s", "e")),
+    ):
         with pytest.raises(LedgerUnavailable):
             await call()
     assert began.seconds < 0.5
@@ -109,7 +113,7 @@ async def test_a_store_may_be_opened_before_redis_is_there(
     assert not store.up
     own_server.start()
     await until(lambda: store.up)
-    assert (await Ledger(store, account, RULES, ear).look()).balance.known is False
+    assert (await Ledger(store, account, RULES, ear).overview()).balance.known is False
     await store.close()
 
 
@@ -147,11 +151,11 @@ async def test_a_halted_redis_fails_a_reserve_in_time_and_leaks_no_hold(
         own_server.command("CLIENT", "PAUSE", "1400", "ALL")
     began = Stopwatch()
     with pytest.raises(ReplyLost):
-        await ledger.reserve("a", 30, Terms(10), "shop", "product")
+        await ledger.reserve(Ask("a", 30, Terms(10), "shop", "product"))
     assert began.seconds < 1.2
     assert ledger.unconfirmed == 1
     with pytest.raises(LedgerUnavailable):
-        await ledger.reserve("b", 30, Terms(10), "shop", "product")
+        await ledger.reserve(Ask("b", 30, Terms(10), "shop", "product"))
     assert began.seconds < 1.4
     own_server.proceed()
     assert await ledger.delivered(5)
@@ -190,7 +194,7 @@ async def test_a_merely_slow_redis_still_serves(
 async def test_a_cancelled_reserve_leaves_no_hold(ledger: Ledger, store: Store, turns: int) -> None:
     """Whenever its caller leaves: before it was sent, on its way, or with the reply at the door."""
     await know(ledger, 100)
-    call = asyncio.create_task(ledger.reserve("a", 30, Terms(10), "shop", "product"))
+    call = asyncio.create_task(ledger.reserve(Ask("a", 30, Terms(10), "shop", "product")))
     for _ in range(turns):
         await asyncio.sleep(0)
     call.cancel()
@@ -238,7 +242,7 @@ async def test_a_redis_that_takes_no_writes_admits_nothing_and_loses_nothing(
     hold = await reserve(ledger, "a", 30)
     assert own_server.command("REPLICAOF", "127.0.0.1", "1").startswith(b"+OK")
     with pytest.raises(LedgerUnavailable):
-        await ledger.reserve("b", 30, Terms(10), "shop", "product")
+        await ledger.reserve(Ask("b", 30, Terms(10), "shop", "product"))
     ledger.settle(hold, 30)
     assert not await ledger.delivered(0.05)
     assert own_server.command("REPLICAOF", "NO", "ONE").startswith(b"+OK")
@@ -256,7 +260,7 @@ async def test_a_full_redis_admits_nothing_but_still_settles(
     holds = [await reserve(ledger, name, 30) for name in "ab"]
     own_server.command("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(LedgerUnavailable):
-        await ledger.reserve("c", 1, Terms(10), "shop", "product")
+        await ledger.reserve(Ask("c", 1, Terms(10), "shop", "product"))
     ledger.settle(holds[0], 30)
     ledger.release(holds[1])
     assert await ledger.delivered(5)

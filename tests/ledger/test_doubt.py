@@ -126,7 +126,7 @@ async def test_what_costs_nothing_leaves_no_doubt(
     await settle(ledger, ledger.hold_blindly("none", 5, "shop", "product"), 0)
     await pass_time(151)
     await know(ledger, 100)
-    assert (await ledger.look()).live_holds == 0
+    assert (await ledger.overview()).live_holds == 0
     assert (heard, ledger.latest.doubtful) == ([], 0)
 
 

@@ -16,7 +16,17 @@ from support.redis_server import RedisServer
 from support.stopwatch import Stopwatch
 from support.waiting import until
 
-from gateway.ledger import Code, EmbeddedStore, Ledger, RedisStore, Rules, Store, Terms, scripts
+from gateway.ledger import (
+    Ask,
+    Code,
+    EmbeddedStore,
+    Ledger,
+    RedisStore,
+    Rules,
+    Store,
+    Terms,
+    scripts,
+)
 
 PassTime = Callable[[float], Awaitable[None]]
 Flush = Callable[[], Awaitable[None]]
@@ -37,10 +47,10 @@ async def test_an_emptied_store_admits_nothing_until_it_has_observed(
     """The balance is unknown again, C starts anew, and the epoch is another."""
     await know(ledger, 100)
     await settle(ledger, await reserve(ledger, "a", 20), 20)
-    before = (await run(ledger, scripts.LOOK, 0, 0)).epoch
+    before = (await run(ledger, scripts.OVERVIEW, 0, 0)).epoch
     await flush()
     assert await ask(ledger, "b", 1) == Code.UNKNOWN
-    after = await run(ledger, scripts.LOOK, 0, 0)
+    after = await run(ledger, scripts.OVERVIEW, 0, 0)
     assert after.epoch > before
     assert (after.balance.known, after.balance.consumed, after.balance.held) == (False, 0, 0)
     await know(ledger, 80)
@@ -71,7 +81,7 @@ async def test_an_observation_claimed_in_an_older_epoch_is_ignored(
     turn = await ledger.claim()
     await flush()
     await ledger.observe(turn, observed(100))
-    assert not (await ledger.look()).balance.known
+    assert not (await ledger.overview()).balance.known
 
 
 async def test_another_run_id_is_a_new_epoch_that_keeps_the_holds(ledger: Ledger, store) -> None:
@@ -82,7 +92,7 @@ async def test_another_run_id_is_a_new_epoch_that_keeps_the_holds(ledger: Ledger
     own = store._run_id
     store._run_id = "another life"
     assert await ask(ledger, "c", 1) == Code.UNKNOWN
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.known, look.balance.held, look.balance.consumed) == (False, 20, 0)
     assert look.live_holds == 1
     await know(ledger, 70)
@@ -98,7 +108,7 @@ async def test_a_young_epoch_learns_before_it_admits(open_store, account: str, e
     turn = await ledger.claim()
     assert 0 < turn.outlook.admits_in_ms <= 300
     assert 0 < (await ledger.observe(turn, observed(100))).admits_in_ms <= 300
-    refused = await ledger.reserve("a", 1, Terms(10), "shop", "product")
+    refused = await ledger.reserve(Ask("a", 1, Terms(10), "shop", "product"))
     assert (refused.code, refused.hold) == (Code.UNKNOWN, None)
     assert 0 < refused.wait_ms <= 300
     assert refused.balance.known
@@ -143,15 +153,15 @@ async def test_a_restart_from_an_old_snapshot_is_not_believed(
     assert own_server.command("SAVE").startswith(b"+OK")
     await settle(one, settled, 50)
     await reserve(other, "held since", 30)
-    before = (await run(one, scripts.LOOK, 0, 0)).epoch
+    before = (await run(one, scripts.OVERVIEW, 0, 0)).epoch
     await restarted(own_server, *stores)
     assert await ask(one, "b", 1) == Code.UNKNOWN
-    after = await run(one, scripts.LOOK, 0, 0)
+    after = await run(one, scripts.OVERVIEW, 0, 0)
     assert after.epoch > before
     assert (after.balance.known, after.balance.consumed) == (False, 0)
     await one.keep()
     await other.keep()
-    look = await one.look()
+    look = await one.overview()
     assert (look.balance.held, look.live_holds) == (100, 3)
     await know(one, 450)
     assert await ask(one, "b", 341) == Code.FLOOR

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger import Code, Hold, Ledger, Observation, Terms
+from gateway.ledger import Ask, Code, Hold, Ledger, Observation, Terms
 
 SetUp = Callable[[Ledger, int, float], Awaitable[None]]
 
@@ -17,7 +17,7 @@ def observed(tokens: int, refill_in_ms: int, age: float = 0.0, rate: int = 20) -
 
 
 async def reserve(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> Hold:
-    admission = await ledger.reserve(name, tokens, Terms(floor), "shop", "product")
+    admission = await ledger.reserve(Ask(name, tokens, Terms(floor), "shop", "product"))
     assert admission.code == Code.DONE, admission
     assert admission.hold
     return admission.hold
@@ -39,7 +39,7 @@ async def test_own_accounting_is_kept_while_answers_overtake_each_other(
     steps = read_example()
 
     async def expect_next_step() -> None:
-        look = await ledger.look()
+        look = await ledger.overview()
         balance = look.balance
         assert (balance.tokens, balance.held, balance.consumed) == next(steps)
 
@@ -50,7 +50,7 @@ async def test_own_accounting_is_kept_while_answers_overtake_each_other(
     await expect_next_step()
     b = await reserve(ledger, "b", 30)
     await expect_next_step()
-    denied = await ledger.reserve("d", 20, Terms(10), "shop", "product")
+    denied = await ledger.reserve(Ask("d", 20, Terms(10), "shop", "product"))
     assert denied.code == Code.FLOOR
     assert denied.balance.available == 20
     assert 0 <= denied.wait_ms - denied.balance.lump_in_ms <= 1  # rounded up, and down
@@ -68,7 +68,7 @@ async def test_own_accounting_is_kept_while_answers_overtake_each_other(
     ledger.settle(b, 30, Observation(70, 800, 20, 0, headers_of_b - 1.0))
     await ledger.delivered(1)
     await expect_next_step()
-    look = await ledger.look()
+    look = await ledger.overview()
     assert look.services["shop"].used == 74
 
     turn = await ledger.claim(at_once=True)

@@ -35,7 +35,7 @@ async def test_live_holds_come_back_to_an_emptied_store(open_ledger, flush: Flus
     await one.keep()
     assert (await accounts(one))[1] == 20
     await other.keep()
-    look = await one.look()
+    look = await one.overview()
     assert (look.balance.held, look.live_holds) == (50, 2)
     assert look.services["shop"].reserved == 50
     await know(one, 100)
@@ -60,7 +60,11 @@ async def test_keeping_twice_holds_once(ledger: Ledger, flush: Flush) -> None:
     hold = await reserve(ledger, "a", 20)
     await flush()
     kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
-    assert [(await run(ledger, scripts.KEEP, *kept)).extra[0] for _ in range(3)] == [1, 0, 0]
+    assert [(await run(ledger, scripts.RESTORE_HOLDS, *kept)).extra[0] for _ in range(3)] == [
+        1,
+        0,
+        0,
+    ]
     assert (await accounts(ledger))[1] == 20
 
 
@@ -70,7 +74,7 @@ async def test_a_hold_missing_in_its_own_epoch_is_resolved_already(ledger: Ledge
     hold = await reserve(ledger, "a", 20)
     await settle(ledger, hold, 20)
     kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
-    assert (await run(ledger, scripts.KEEP, *kept)).extra[0] == 0
+    assert (await run(ledger, scripts.RESTORE_HOLDS, *kept)).extra[0] == 0
     assert await accounts(ledger) == (80, 0, 20)
 
 
@@ -89,8 +93,8 @@ async def test_a_keep_with_a_bad_argument_holds_nothing(ledger: Ledger) -> None:
     good = ("a", 20, 0, 150_000_000, 1, "shop", "product")
     bad = ("b", "many", 0, 150_000_000, 1, "shop", "product")
     with pytest.raises(LedgerUnavailable):
-        await run(ledger, scripts.KEEP, 2, *good, *bad)
-    look = await ledger.look()
+        await run(ledger, scripts.RESTORE_HOLDS, 2, *good, *bad)
+    look = await ledger.overview()
     assert (look.balance.held, look.live_holds) == (0, 0)
 
 
@@ -103,7 +107,7 @@ async def test_a_hold_comes_back_with_what_is_left_of_its_life(
     await flush()
     young = ("a", 20, 140_000_000, 10_000_000, hold.epoch, "shop", "product")
     old = ("b", 30, 150_000_000, 0, hold.epoch, "shop", "product")
-    await run(ledger, scripts.KEEP, 2, *young, *old)
+    await run(ledger, scripts.RESTORE_HOLDS, 2, *young, *old)
     assert await accounts(ledger) == (0, 20, 0)
     await pass_time(10)
     assert await accounts(ledger) == (0, 0, 20)
@@ -119,7 +123,7 @@ async def test_a_hold_that_came_back_is_in_flight_for_headers_after_its_start(
     await flush()
     await know(ledger, 100)
     kept = ("a", 20, 10_000_000, 140_000_000, hold.epoch, "shop", "product")
-    await run(ledger, scripts.KEEP, 1, *kept)
+    await run(ledger, scripts.RESTORE_HOLDS, 1, *kept)
     await know(ledger, 80, 35_000, age=5.0)
     assert await accounts(ledger) == (100, 20, 0)
 
@@ -148,7 +152,7 @@ async def test_a_call_settled_before_its_keep_arrives_is_not_held_again(
     kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
     await flush()
     await settle(ledger, hold, 20)
-    assert (await run(ledger, scripts.KEEP, *kept)).extra[0] == 0
+    assert (await run(ledger, scripts.RESTORE_HOLDS, *kept)).extra[0] == 0
     assert (await accounts(ledger))[1] == 0
 
 
@@ -160,9 +164,9 @@ async def test_a_hold_that_came_back_and_was_released_does_not_come_back_again(
     hold = await reserve(ledger, "a", 20)
     kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
     await flush()
-    await run(ledger, scripts.KEEP, *kept)
+    await run(ledger, scripts.RESTORE_HOLDS, *kept)
     await release(ledger, hold)
-    assert (await run(ledger, scripts.KEEP, *kept)).extra[0] == 0
+    assert (await run(ledger, scripts.RESTORE_HOLDS, *kept)).extra[0] == 0
     assert (await accounts(ledger))[1:] == (0, 0)
 
 
@@ -175,7 +179,7 @@ async def test_a_call_released_before_its_keep_arrives_is_not_held_again(
     kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
     await flush()
     await release(ledger, hold)
-    assert (await run(ledger, scripts.KEEP, *kept)).extra[0] == 0
+    assert (await run(ledger, scripts.RESTORE_HOLDS, *kept)).extra[0] == 0
     assert (await accounts(ledger))[1:] == (0, 0)
 
 

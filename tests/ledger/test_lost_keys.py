@@ -8,12 +8,22 @@ from support.ledger_calls import ask, ask_under, know, reserve_under, run, settl
 from support.raw_keys import do
 from support.waiting import until
 
-from gateway.ledger import Code, Hold, Ledger, Terms, scripts
+from gateway.ledger import Ask, Code, Hold, Ledger, Terms, scripts
 
 PassTime = Callable[[float], Awaitable[None]]
 OpenLedger = Callable[..., Ledger]
 TERMS = Terms(10, max_concurrency=3, tokens_per_hour=500)
-KEYS = ("ledger", "holds", "expiries", "starts", "services", "line", "gateways", "markers", "usage")
+KEYS = (
+    "ledger",
+    "holds",
+    "expiries",
+    "starts",
+    "services",
+    "queue",
+    "gateways",
+    "markers",
+    "usage",
+)
 TOLD = {
     "ledger": "ledger_lost", "holds": "holds_lost", "expiries": "expiries_lost",
     "services": "services_lost", "starts": "starts_lost",
@@ -28,7 +38,7 @@ async def fill(ledger: Ledger) -> list[Hold]:
     """Put something into every key; return three holds of 50 tokens each."""
     await know(ledger, 1000, rate=20)
     holds = [await reserve_under(ledger, f"c{n}", 50, TERMS) for n in range(3)]
-    waiting = await ledger.reserve("w", 845, Terms(10), "other", "product", wait_seconds=60)
+    waiting = await ledger.reserve(Ask("w", 845, Terms(10), "other", "product", wait_seconds=60))
     assert waiting.place
     await run(ledger, scripts.RELEASE, "gone", 0, "")
     return holds
@@ -54,14 +64,14 @@ async def test_a_lost_key_costs_neither_tokens_nor_callers(
 
     for hold in holds:
         await settle(ledger, hold, 50)
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.tokens, look.balance.held, look.live_holds) == (850, 0, 0)
     assert (await _reserve_at_once(ledger)) == [Code.DONE] * 3 + [Code.CONCURRENCY]
     assert ear.inconsistent == ({TOLD[name]} if name in TOLD else set())
 
 
 async def _is_held(ledger: Ledger, held: int) -> bool:
-    return (await ledger.look()).balance.held == held
+    return (await ledger.overview()).balance.held == held
 
 
 async def _reserve_at_once(ledger: Ledger) -> list[int]:
@@ -76,10 +86,10 @@ async def test_holds_of_a_dead_gateway_end_whatever_key_is_lost(
     await fill(open_ledger())
     ledger = open_ledger()
     await lose(ledger, name)
-    await ledger.look()
+    await ledger.overview()
     await pass_time(151)
-    await ledger.look()
-    assert (await ledger.look()).balance.held == 0
+    await ledger.overview()
+    assert (await ledger.overview()).balance.held == 0
     await know(ledger, 1000, rate=20)
     assert await _reserve_at_once(ledger) == [Code.DONE] * 3 + [Code.CONCURRENCY]
 
@@ -89,26 +99,26 @@ async def test_holds_lost_with_other_keys_come_back(ledger: Ledger, ear) -> None
     await fill(ledger)
     for name in ("holds", "starts", "services"):
         await lose(ledger, name)
-    await ledger.look()
+    await ledger.overview()
     await until(lambda: _is_held(ledger, 150))
-    assert (await ledger.look()).services["shop"].this_hour == 150
+    assert (await ledger.overview()).services["shop"].this_hour == 150
 
 
 async def test_caps_count_what_is_in_flight_after_the_services_were_lost(ledger: Ledger) -> None:
     """What they had used is forgotten, not what they hold."""
     holds = await fill(ledger)
     await lose(ledger, "services")
-    shop = (await ledger.look()).services["shop"]
+    shop = (await ledger.overview()).services["shop"]
     assert (shop.reserved, shop.holds, shop.this_hour, shop.this_day) == (150, 3, 150, 150)
     await settle(ledger, holds[0], 30)
-    assert (await ledger.look()).services["shop"].this_hour == 130
+    assert (await ledger.overview()).services["shop"].this_hour == 130
 
 
 async def test_a_hold_deleted_by_hand_is_missed(ledger: Ledger, ear) -> None:
     """Not the key is gone, but one hold of it: its gateway brings it back."""
     holds = await fill(ledger)
     await do(ledger.store, "HDEL", ledger._keys[1], holds[0].id)
-    await ledger.look()
+    await ledger.overview()
     await until(lambda: _is_held(ledger, 150))
     assert ear.inconsistent == {"holds_lost"}
 
@@ -121,11 +131,11 @@ async def test_an_expiry_without_its_hold_begins_a_new_epoch(
     await settle(ledger, await reserve_under(ledger, "a", 5, TERMS), 5)
     await do(ledger.store, "ZADD", ledger._keys[2], 1, "nobody's")
     await do(ledger.store, "HSET", ledger._keys[1], "without end", "5|1|2|3|shop|product")
-    look = await ledger.look()
+    look = await ledger.overview()
     assert ear.inconsistent == {"holds_lost"}
     assert (look.balance.known, look.balance.held) == (False, 5)
     # Its expiry was long ago.
-    assert (await ledger.look()).balance.held == 0
+    assert (await ledger.overview()).balance.held == 0
 
 
 async def test_sums_below_zero_are_told_and_counted_anew(ledger: Ledger, ear) -> None:
@@ -134,7 +144,7 @@ async def test_sums_below_zero_are_told_and_counted_anew(ledger: Ledger, ear) ->
     await do(ledger.store, "HSET", ledger._keys[0], "held", 20)
     with capture_logs() as logs:
         await settle(ledger, holds[0], 50)
-        look = await ledger.look()
+        look = await ledger.overview()
     assert ear.inconsistent == {"sum_below_zero"}
     assert (look.balance.held, look.live_holds, look.balance.tokens) == (100, 2, 950)
     (line,) = [entry for entry in logs if entry["event"] == "ledger_inconsistent"]
@@ -163,7 +173,7 @@ async def test_nothing_is_admitted_on_sums_that_were_found_wrong(ledger: Ledger)
     holds = await fill(ledger)
     await do(ledger.store, "HSET", ledger._keys[0], "held", 20)
     ledger.settle(holds[0], 50)
-    admission = await ledger.reserve("d", 841, Terms(10), "other", "product")
+    admission = await ledger.reserve(Ask("d", 841, Terms(10), "other", "product"))
     assert admission.code in {Code.UNKNOWN, Code.FLOOR}
     assert await tokens(ledger) == 950
 
@@ -174,7 +184,7 @@ async def test_the_same_is_logged_once_in_a_while(ledger: Ledger, ear) -> None:
     with capture_logs() as logs:
         for _ in range(5):
             await lose(ledger, "expiries")
-            await ledger.look()
+            await ledger.overview()
     assert sum(entry["event"] == "ledger_inconsistent" for entry in logs) == 1
     assert sum(events.inconsistent == "expiries_lost" for _, events in ear.heard) == 5
 
@@ -183,5 +193,5 @@ async def test_an_emptied_store_is_not_inconsistent(ledger: Ledger, flush, ear) 
     """Nothing in it contradicts anything else."""
     await fill(ledger)
     await flush()
-    await ledger.look()
+    await ledger.overview()
     assert ear.inconsistent == set()

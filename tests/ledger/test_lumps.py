@@ -149,7 +149,7 @@ async def test_a_hold_past_its_expiry_counts_as_spent(
     await pass_time(1)
     assert await accounts(ledger) == (74, 0, 30)
     assert (ear.total("reaped"), ear.total("reaped_tokens")) == (1, 30)
-    look = await ledger.look()
+    look = await ledger.overview()
     assert tallies(look) == (30, 0, 0)
     assert look.live_holds == 0
 
@@ -187,7 +187,7 @@ async def test_a_free_call_that_nobody_resolved_leaves_no_trace(
     await know(ledger, 100, 30_000)
     await reserve(ledger, "a", 0)
     await pass_time(150)
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.tokens, look.balance.consumed, look.live_holds) == (160, 0, 0)
     assert (ear.total("reaped"), ear.total("reaped_tokens")) == (0, 0)
 
@@ -201,10 +201,10 @@ async def test_more_holds_expire_than_one_script_reaps(
     for n in range(220):
         await reserve(ledger, f"c{n}", 1)
     await pass_time(150)
-    first = await ledger.look()
+    first = await ledger.overview()
     assert first.balance.held == first.live_holds == 20
     assert first.balance.available == 1060 - 220
-    second = await ledger.look()
+    second = await ledger.overview()
     assert (second.balance.held, second.live_holds, second.balance.tokens) == (0, 0, 840)
     assert ear.total("reaped") == 220
 

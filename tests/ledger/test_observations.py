@@ -21,7 +21,7 @@ PassTime = Callable[[float], Awaitable[None]]
 async def test_the_first_observation_is_taken_as_it_is(ledger: Ledger, ear) -> None:
     """Nothing was expected, so nothing has drifted."""
     await know(ledger, 137, 12_345, rate=5, flow=1.5)
-    balance = (await ledger.look()).balance
+    balance = (await ledger.overview()).balance
     assert (balance.known, balance.tokens, balance.refill_rate) == (True, 137, 5)
     assert (balance.capacity, balance.gain, balance.flow_micro) == (300, 3, 1_500_000)
     assert 12_000 <= balance.lump_in_ms <= 12_345
@@ -31,7 +31,7 @@ async def test_the_first_observation_is_taken_as_it_is(ledger: Ledger, ear) -> N
 async def test_the_first_observation_of_an_old_answer_counts_its_lumps(ledger: Ledger) -> None:
     """Lumps since its headers came are added by its own schedule, up to the capacity."""
     await know(ledger, 100, 10_000, age=130.5)
-    balance = (await ledger.look()).balance
+    balance = (await ledger.overview()).balance
     assert balance.tokens == 160
     assert 59_000 <= balance.lump_in_ms <= 59_500
     assert 130_500 <= balance.observed_ms_ago <= 131_500
@@ -167,7 +167,7 @@ async def test_a_later_phase_costs_and_brings_no_lump(ledger: Ledger, pass_time:
     assert await tokens(ledger) == 120
     # Read before the lump, with a call of 30 in flight: 100 now, a lump 3 s from now.
     await know(ledger, 100, 3_000)
-    balance = (await ledger.look()).balance
+    balance = (await ledger.overview()).balance
     assert balance.tokens == 120
     assert 62_000 <= balance.lump_in_ms <= 63_000
     await pass_time(60)

@@ -16,7 +16,7 @@ from support.ledger_calls import (
     usage,
 )
 
-from gateway.ledger import Code, Ledger, Purpose, Rules, Terms
+from gateway.ledger import Ask, Code, Ledger, Purpose, Rules, Terms
 
 PassTime = Callable[[float], Awaitable[None]]
 RULES = Rules(150, 0, 1, fresh_seconds=60, stale_seconds=10**9)
@@ -43,7 +43,7 @@ async def test_never_means_never(full: Ledger) -> None:
 async def test_a_full_bucket_lets_it_run(full: Ledger) -> None:
     """It is held with all it may cost, which leaves less than nothing."""
     await reserve_under(full, "a", 500, WHEN_FULL)
-    balance = (await full.look()).balance
+    balance = (await full.overview()).balance
     assert (balance.tokens, balance.held, balance.available) == (300, 500, -200)
 
 
@@ -220,7 +220,7 @@ async def test_it_waits_in_no_line(open_ledger, pass_time: PassTime) -> None:
     ledger = open_ledger(Rules(150, 60, 1, fresh_seconds=60, stale_seconds=10**9))
     await know(ledger, FULL, rate=RATE)
     await reserve_under(ledger, "free", 0, NEVER)
-    refused = await ledger.reserve("a", 500, WHEN_FULL, "shop", "product", wait_seconds=60)
+    refused = await ledger.reserve(Ask("a", 500, WHEN_FULL, "shop", "product", wait_seconds=60))
     assert (refused.code, refused.place) == (Code.RATE, "")
     await pass_time(1)
     await reserve_under(ledger, "b", 290, Terms(10), "batch")
@@ -231,7 +231,7 @@ async def test_it_takes_nothing_from_those_who_wait(open_ledger, pass_time: Pass
     ledger = open_ledger(Rules(150, 60, 1, fresh_seconds=60, stale_seconds=10**9))
     await know(ledger, FULL, rate=RATE)
     await reserve_under(ledger, "free", 0, NEVER)
-    waiting = await ledger.reserve("w", 5, NEVER, "batch", "product", wait_seconds=60)
+    waiting = await ledger.reserve(Ask("w", 5, NEVER, "batch", "product", wait_seconds=60))
     assert waiting.place
     await pass_time(1)
     refused = await ask_under(ledger, "a", 500, WHEN_FULL)

@@ -12,7 +12,7 @@ from support.redis_server import RedisServer, free_port
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Code, Ledger, Purpose, RedisStore, Rules, Terms
+from gateway.ledger import Ask, Code, Ledger, Purpose, RedisStore, Rules, Terms
 
 RULES = Rules(150, 0, 1, 60, 300)
 QUOTED = (1, Terms(10), "shop", "product")
@@ -81,8 +81,8 @@ async def test_who_is_idle_notices_within_a_second(
     await until(lambda: not ledger.store.up)
     assert time.monotonic() - began_at < 1
     await until(lambda: ledger.store.trouble == code)
-    quoted = ledger.reserve("q", *QUOTED, purpose=Purpose.QUOTE)
-    for read in (ledger.look(), ledger.is_fresh(), quoted):
+    quoted = ledger.reserve(Ask("q", *QUOTED, purpose=Purpose.QUOTE))
+    for read in (ledger.overview(), ledger.is_fresh(), quoted):
         with pytest.raises(LedgerUnavailable):
             await read
     end(own_server)
@@ -112,7 +112,7 @@ async def test_who_calls_notices_at_once(
     if code == "MISCONF":
         wait(lambda: b"rdb_last_bgsave_status:ok" in say(own_server, "INFO", "persistence"))
     await reserve(ledger, "b", 30)
-    assert (await ledger.look()).balance.held == 30
+    assert (await ledger.overview()).balance.held == 30
     # As after a new connection: what waits is delivered, and the balance is asked for.
     assert len(connected) == 1
 
@@ -152,7 +152,7 @@ async def test_what_a_full_redis_still_runs_does_not_make_it_well(
         ledger.settle(hold, 30)
         assert await ledger.delivered(5)
         with pytest.raises(LedgerUnavailable):
-            await ledger.look()
+            await ledger.overview()
     _empty(own_server)
     await until(lambda: ledger.store.up)
     assert await accounts(ledger) == (40, 0, 60)

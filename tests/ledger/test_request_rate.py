@@ -13,7 +13,7 @@ from support.ledger_calls import (
     reserve,
 )
 
-from gateway.ledger import AUTO, Code, Ledger, Purpose, RequestRate, Rules, Terms
+from gateway.ledger import AUTO, Ask, Code, Ledger, Purpose, RequestRate, Rules, Terms
 
 PassTime = Callable[[float], Awaitable[None]]
 WITH_RATE = Rules(150, 60, 3, 60, 300)
@@ -27,7 +27,7 @@ async def test_the_request_rate_has_a_burst_and_refills_one_slot_at_a_time(
     ledger = open_ledger(WITH_RATE)
     await know(ledger, 1000)
     assert [await ask(ledger, f"a{n}", 1) for n in range(4)] == [Code.DONE] * 3 + [Code.RATE]
-    refused = await ledger.reserve("a3", 1, Terms(10), "shop", "product")
+    refused = await ledger.reserve(Ask("a3", 1, Terms(10), "shop", "product"))
     assert 1 <= refused.wait_ms <= 1000
     await pass_time(refused.wait_ms / 1000)
     assert [await ask(ledger, f"b{n}", 1) for n in range(2)] == [Code.DONE, Code.RATE]
@@ -49,7 +49,7 @@ async def test_reserving_the_same_id_again_takes_nothing(open_ledger) -> None:
     await know(ledger, 100)
     for _ in range(5):
         assert await ask(ledger, "a", 60) == Code.DONE
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.held, look.live_holds, look.requests) == (60, 1, 1)
     assert [await ask(ledger, name, 1) for name in "bcd"] == [Code.DONE, Code.DONE, Code.RATE]
 
@@ -60,7 +60,7 @@ async def test_a_refusal_by_rate_holds_no_tokens(open_ledger) -> None:
     await know(ledger, 1000)
     codes = [await ask(ledger, f"c{n}", 1) for n in range(4)]
     assert codes[3] == Code.RATE
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.held, look.live_holds, look.requests) == (3, 3, 3)
     assert look.services["shop"].denied == 1
 
@@ -111,7 +111,7 @@ async def test_auto_is_the_plans_own_rate(
     ledger = open_ledger(rules)
     if plan:
         await know(ledger, 60, rate=plan)
-    assert (await ledger.look()).request_rate == RequestRate(*in_force)
+    assert (await ledger.overview()).request_rate == RequestRate(*in_force)
 
 
 async def test_a_large_plan_is_not_throttled(open_ledger) -> None:
@@ -126,7 +126,7 @@ async def test_a_refusal_tells_the_rate_in_force(open_ledger) -> None:
     ledger = open_ledger(rate(AUTO, 1))
     await know(ledger, 1000, rate=50)
     assert await ask(ledger, "a", 1) == Code.DONE
-    assert (await ledger.reserve("b", 1, Terms(10), "shop", "product")).per_minute == 50
+    assert (await ledger.reserve(Ask("b", 1, Terms(10), "shop", "product"))).per_minute == 50
 
 
 async def test_a_raised_rate_inherits_no_debt(open_ledger, pass_time: PassTime) -> None:
@@ -147,7 +147,7 @@ async def test_a_lowered_rate_finds_an_empty_bucket_at_worst(
     fast, slow = open_ledger(rate(600, 500)), open_ledger(rate(60, 5))
     for number in range(300):
         assert await ask(fast, f"a{number}", 0) == Code.DONE
-    refused = await slow.reserve("b", 0, Terms(10), "shop", "product")
+    refused = await slow.reserve(Ask("b", 0, Terms(10), "shop", "product"))
     assert refused.code == Code.RATE
     assert 0 < refused.wait_ms <= 1000
     await pass_time(1)
@@ -159,7 +159,7 @@ async def test_a_moment_far_ahead_is_an_empty_bucket(open_ledger, pass_time: Pas
     ledger = open_ledger(WITH_RATE)
     await ask(ledger, "a", 0)
     await pass_time(-3600)
-    refused = await ledger.reserve("b", 0, Terms(10), "shop", "product")
+    refused = await ledger.reserve(Ask("b", 0, Terms(10), "shop", "product"))
     assert refused.wait_ms <= 1000
     await pass_time(1)
     assert await ask(ledger, "c", 0) == Code.DONE
@@ -193,7 +193,7 @@ async def test_shadow_counts_what_enforcing_would_refuse(ear, seed: int) -> None
             enforced = await ask_under(real, *call)
             against = (await ask_under(shadow, *call, purpose=Purpose.SHADOW)).against
             told.append((enforced.code, against))
-        counted = [(await ledger.look()).services["shop"].refusals for ledger in (real, shadow)]
+        counted = [(await ledger.overview()).services["shop"].refusals for ledger in (real, shadow)]
     finally:
         await home.close()
     assert all(code == against for code, against in told)

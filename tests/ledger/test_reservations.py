@@ -14,7 +14,7 @@ from support.ledger_calls import (
     tallies,
 )
 
-from gateway.ledger import Code, Ledger, RedisStore, Rules, Terms, scripts
+from gateway.ledger import Ask, Code, Ledger, RedisStore, Rules, Terms, scripts
 
 PassTime = Callable[[float], Awaitable[None]]
 RULES = Rules(150, 0, 1, 60, 300)
@@ -24,7 +24,7 @@ async def test_a_reservation_leaves_the_balance_and_is_held(ledger: Ledger) -> N
     """A hold is an object of its own: T stays, held rises, and the service is named."""
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 30)
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.tokens, look.balance.held, look.balance.available) == (100, 30, 70)
     assert (look.live_holds, look.requests, tallies(look)) == (1, 1, (0, 0, 30))
     assert (hold.id, hold.tokens, hold.consumed_then) == ("a", 30, 0)
@@ -44,7 +44,7 @@ async def test_what_is_held_is_not_available(ledger: Ledger) -> None:
     await know(ledger, 100)
     await reserve(ledger, "a", 60)
     assert await ask(ledger, "b", 31) == Code.FLOOR
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.held, look.requests, tallies(look)) == (60, 1, (0, 1, 60))
     assert await ask(ledger, "c", 30) == Code.DONE
 
@@ -74,7 +74,7 @@ async def test_a_free_call_is_refused_by_no_budget(ledger: Ledger) -> None:
     assert await ask(ledger, "before any observation", 0) == Code.DONE
     await know(ledger, -40)
     assert await ask(ledger, "below the floor", 0) == Code.DONE
-    assert (await ledger.look()).balance.held == 0
+    assert (await ledger.overview()).balance.held == 0
 
 
 async def test_a_free_call_that_cost_something_is_overrun(ledger: Ledger, ear) -> None:
@@ -87,7 +87,7 @@ async def test_a_free_call_that_cost_something_is_overrun(ledger: Ledger, ear) -
 
 async def test_nothing_is_admitted_before_the_first_observation(ledger: Ledger) -> None:
     """A balance that nobody has read is no ground to spend on."""
-    admission = await ledger.reserve("a", 1, Terms(10), "shop", "product")
+    admission = await ledger.reserve(Ask("a", 1, Terms(10), "shop", "product"))
     assert (admission.code, admission.hold) == (Code.UNKNOWN, None)
     assert not admission.balance.known
     await know(ledger, 100)
@@ -158,5 +158,5 @@ async def test_markers_end(ledger: Ledger, pass_time: PassTime) -> None:
     await pass_time(599)
     assert await ask(ledger, "a", 0) == Code.RESOLVED
     await pass_time(2)
-    await ledger.look()
+    await ledger.overview()
     assert await ask(ledger, "a", 0) == Code.DONE

@@ -17,7 +17,7 @@ from support.ledger_calls import (
 )
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Code, Hold, Ledger, Terms, scripts
+from gateway.ledger import Ask, Code, Hold, Ledger, Terms, scripts
 
 PassTime = Callable[[float], Awaitable[None]]
 
@@ -37,7 +37,7 @@ async def test_settling_takes_what_was_consumed_and_frees_the_rest(
     await know(ledger, 100)
     await settle(ledger, await reserve(ledger, "a", 50), consumed)
     assert await accounts(ledger) == (100 - consumed, 0, consumed)
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.used, tallies(look) if consumed else None, ear.total("overrun")) == (
         consumed, (consumed, 0, 0) if consumed else None, 0,
     )  # fmt: skip
@@ -197,9 +197,9 @@ async def test_when_traffic_stops_nothing_stays_held(ledger: Ledger, pass_time: 
         elif n % 4 == 2:
             ledger.doubt(hold)
     assert await ledger.delivered(2)
-    assert (await ledger.look()).live_holds == 6
+    assert (await ledger.overview()).live_holds == 6
     await pass_time(150)
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.live_holds, look.balance.held) == (0, 0)
     assert look.services["shop"].reserved == 0
 
@@ -217,11 +217,11 @@ async def test_a_settle_refused_for_its_arguments_changes_nothing(ledger: Ledger
 async def test_tallies_tell_each_service_apart(ledger: Ledger) -> None:
     """Used, denied and reserved are kept by service; a name may contain a colon."""
     await know(ledger, 100)
-    first = await ledger.reserve("a", 30, Terms(10), "shop:eu", "product")
-    await ledger.reserve("b", 20, Terms(10), "crawler", "deal")
-    await ledger.reserve("c", 90, Terms(10), "crawler", "deal")
+    first = await ledger.reserve(Ask("a", 30, Terms(10), "shop:eu", "product"))
+    await ledger.reserve(Ask("b", 20, Terms(10), "crawler", "deal"))
+    await ledger.reserve(Ask("c", 90, Terms(10), "crawler", "deal"))
     await settle(ledger, first.hold, 25)
-    look = await ledger.look()
+    look = await ledger.overview()
     assert {name: tallies(look, name) for name in look.services} == {
         "shop:eu": (25, 0, 0), "crawler": (0, 1, 20),
     }  # fmt: skip

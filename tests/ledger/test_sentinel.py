@@ -13,7 +13,7 @@ from support.stopwatch import Stopwatch
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Code, Ledger, RedisStore, Rules, Terms
+from gateway.ledger import Ask, Code, Ledger, RedisStore, Rules, Terms
 from gateway.ledger.scripts import name_keys
 
 RULES = Rules(150, 0, 1, 60, 300)
@@ -57,7 +57,7 @@ async def open_at(account: str, ear):
 
 async def is_up(ledger: Ledger) -> bool:
     try:
-        await ledger.look()
+        await ledger.overview()
     except LedgerUnavailable:
         return False
     return True
@@ -188,7 +188,7 @@ async def test_a_password_is_for_sentinels_that_ask_for_one(
 
 async def admits(ledger: Ledger) -> bool:
     """Whether calls are admitted: one is, and ends."""
-    admission = await ledger.reserve("try", 1, Terms(10), "shop", "product")
+    admission = await ledger.reserve(Ask("try", 1, Terms(10), "shop", "product"))
     if admission.hold:
         await release(ledger, admission.hold)
     return admission.code == Code.DONE

@@ -53,9 +53,9 @@ async def busy(open_ledger: Callable[..., Ledger]) -> Ledger:
 
 async def books(ledger: Ledger) -> dict[str, Any]:
     """Return all that the store knows, apart from how long ago that was."""
-    look = await ledger.look()
+    look = await ledger.overview()
     balance = look.balance._replace(lump_in_ms=0, observed_ms_ago=0)
-    slots = await run(ledger, scripts.LINE, "quoting", *ledger._rate)
+    slots = await run(ledger, scripts.NEXT_IN_QUEUE, "quoting", *ledger._rate)
     return look._asdict() | {"balance": balance, "waits_for_slot": slots.extra[0] > 0}
 
 
@@ -67,7 +67,7 @@ async def test_shadow_admits_what_would_be_refused(
     admission = await ask_under(busy, "a", cost, terms, purpose=Purpose.SHADOW)
     assert (admission.code, admission.against) == (Code.DONE, against)
     assert admission.hold
-    look = await busy.look()
+    look = await busy.overview()
     assert (look.balance.held, look.requests, look.live_holds) == (30 + cost, 2, 2)
     its_own = look.services["shop"]
     assert (its_own.reserved, its_own.holds, its_own.refusals) == (30 + cost, 2, {reason: 1})
@@ -124,7 +124,7 @@ async def test_a_resent_shadow_reserve_is_one_call(busy: Ledger) -> None:
     for _ in range(3):
         admission = await ask_under(busy, "a", 80, PLAIN, purpose=Purpose.SHADOW)
         assert admission.code == Code.DONE
-    look = await busy.look()
+    look = await busy.overview()
     assert (look.balance.held, look.requests, look.live_holds) == (110, 2, 2)
     assert look.services["shop"].refusals == {"floor": 1}
 
@@ -166,7 +166,7 @@ async def test_a_quote_knows_no_more_than_the_ledger(ledger: Ledger) -> None:
     """Without a balance nothing can be said but of free calls, and nothing is counted."""
     assert (await ask_under(ledger, "q", 1, PLAIN, purpose=Purpose.QUOTE)).code == Code.UNKNOWN
     assert (await ask_under(ledger, "q", 0, PLAIN, purpose=Purpose.QUOTE)).code == Code.DONE
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.requests, look.live_holds, look.services) == (0, 0, {})
 
 
@@ -177,7 +177,7 @@ async def test_a_quote_is_not_brought_back(open_ledger, flush: Flush) -> None:
     await ask_under(ledger, "q", 30, PLAIN, purpose=Purpose.QUOTE)
     await flush()
     await ledger.keep()
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.balance.held, look.services) == (0, {})
 
 
@@ -185,7 +185,7 @@ async def test_a_blind_hold_reaches_the_store_by_keep(ledger: Ledger) -> None:
     """Until then nobody knows of it; from then on its tokens are not available."""
     await know(ledger, 100)
     ledger.hold_blindly("a", 30, "shop", "product")
-    assert (await ledger.look()).live_holds == 0
+    assert (await ledger.overview()).live_holds == 0
     for _ in range(3):
         await ledger.keep()
     its_own = await usage(ledger)
@@ -202,7 +202,7 @@ async def test_a_blind_hold_that_the_store_has_is_settled_once(ledger: Ledger) -
     for _ in range(3):
         await settle(ledger, hold, 25)
         kept = ("a", 30, 0, 150_000_000, 0, "shop", "product")
-        await run(ledger, scripts.KEEP, 1, *kept)
+        await run(ledger, scripts.RESTORE_HOLDS, 1, *kept)
     await ledger.keep()
     assert await accounts(ledger) == (75, 0, 25)
     its_own = await usage(ledger)

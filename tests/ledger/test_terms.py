@@ -11,7 +11,7 @@ from support.ledger_calls import (
     usage,
 )
 
-from gateway.ledger import Code, Ledger, Rules, Terms
+from gateway.ledger import Ask, Code, Ledger, Rules, Terms
 
 PassTime = Callable[[float], Awaitable[None]]
 ACCOUNT, BATCH = Terms(10), Terms(300, is_own_floor=True)
@@ -37,7 +37,7 @@ async def test_others_go_on_where_a_service_stops(ledger: Ledger) -> None:
     assert (await ask_under(ledger, "d", 1, ACCOUNT, "shop")).code == Code.FLOOR
     refused = await ask_under(ledger, "e", 5, BATCH, "batch")
     assert max(5 + 300, 1) - refused.balance.available == 295
-    look = await ledger.look()
+    look = await ledger.overview()
     assert look.balance.available == 10
     assert {name: use.refusals for name, use in look.services.items()} == {
         "batch": {"service_floor": 2},
@@ -116,12 +116,12 @@ async def test_a_line_before_an_unknown_balance_stops_nobody(
     """Whoever waits on from an older epoch is in nobody's way, and the books stay right."""
     await know(ledger, 60)
     ledger.doubt(await reserve_under(ledger, "a", 40, ACCOUNT))
-    waiting = await ledger.reserve("w", 50, ACCOUNT, "shop", "product", wait_seconds=250)
+    waiting = await ledger.reserve(Ask("w", 50, ACCOUNT, "shop", "product", wait_seconds=250))
     assert waiting.place
     ledger.store._run_id += "'"
-    await ledger.look()
+    await ledger.overview()
     await pass_time(151)
-    assert (await ledger.ask_line()).places == []
-    balance = (await ledger.look()).balance
+    assert (await ledger.next_in_queue()).places == []
+    balance = (await ledger.overview()).balance
     assert (balance.held, balance.consumed) == (0, 40)
     await reserve_under(ledger, "free", 0, ACCOUNT)

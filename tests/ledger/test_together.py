@@ -15,7 +15,7 @@ from support.redis_server import MISSING, REDIS_SERVER, RedisServer
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Admission, Code, Ledger, RedisStore, Rules, Terms, scripts
+from gateway.ledger import Admission, Ask, Code, Ledger, RedisStore, Rules, Terms, scripts
 
 RULES = Rules(150, 60, 5, 60, 300)
 
@@ -57,7 +57,7 @@ async def test_each_is_judged_after_the_one_before(ledger: Ledger) -> None:
     codes = await asyncio.gather(*(ask(ledger, f"{n}", 7) for n in range(20)))
     assert codes == [Code.DONE] * 12 + [Code.FLOOR] * 8
     assert await accounts(ledger) == (100, 84, 0)
-    assert (await ledger.look()).services["shop"].refusals == {"floor": 8}
+    assert (await ledger.overview()).services["shop"].refusals == {"floor": 8}
 
 
 async def test_ends_make_room_for_what_follows_in_the_same_go(ledger: Ledger) -> None:
@@ -82,7 +82,7 @@ async def test_one_bad_argument_harms_nobody_else(ledger: Ledger) -> None:
     assert results[0] == results[2] == Code.DONE
     assert isinstance(results[1], LedgerUnavailable)
     assert await accounts(ledger) == (100, 50, 0)
-    look = await ledger.look()
+    look = await ledger.overview()
     assert (look.requests, look.live_holds) == (2, 2)
 
 
@@ -138,11 +138,11 @@ async def test_what_happened_is_told_once(ledger: Ledger, ear: object, pass_time
 
 
 async def test_the_first_in_a_go_may_take_a_place_before_the_second(ledger: Ledger) -> None:
-    """A call that joins the line is seen by the calls behind it in the same go."""
+    """A call that joins the queue is seen by the calls behind it in the same go."""
     await know(ledger, 60, refill_in_ms=30_000)
     first, second = await asyncio.gather(
-        ledger.reserve("a", 60, Terms(10), "shop", "product", wait_seconds=50),
-        ledger.reserve("b", 50, Terms(10), "shop", "product"),
+        ledger.reserve(Ask("a", 60, Terms(10), "shop", "product", wait_seconds=50)),
+        ledger.reserve(Ask("b", 50, Terms(10), "shop", "product")),
     )
     assert first.place
     # Its lump would come too late for the first if the second took all there is.
@@ -156,14 +156,14 @@ async def test_a_gateway_that_was_thought_gone_is_back_for_all_of_a_go(
     await know(ledger, 40)
 
     def wait(name: str, seconds: float) -> Awaitable[Admission]:
-        return ledger.reserve(name, 60, Terms(10), "shop", "product", wait_seconds=seconds)
+        return ledger.reserve(Ask(name, 60, Terms(10), "shop", "product", wait_seconds=seconds))
 
     assert (await wait("gone", 200)).place
     own_server.command("ZADD", ledger._keys[6], "1", ledger._name)
     first, second = await asyncio.gather(wait("a", 200), wait("b", 0))
     assert first.place
     # Behind the first only, which the second would otherwise have thought gone, too.
-    waiting = (await ledger.look()).services["shop"].waiting
+    waiting = (await ledger.overview()).services["shop"].waiting
     assert (waiting, second.wait_ms > first.wait_ms) == (1, True)
 
 
@@ -172,7 +172,7 @@ async def test_who_comes_in_one_go_stands_in_the_order_of_coming(ledger: Ledger)
     await know(ledger, 20)
     admissions = await asyncio.gather(
         *(
-            ledger.reserve(name, 30, Terms(10), "shop", "product", wait_seconds=wait)
+            ledger.reserve(Ask(name, 30, Terms(10), "shop", "product", wait_seconds=wait))
             for name, wait in (("c", 300), ("b", 290), ("a", 280))
         )
     )
@@ -259,7 +259,7 @@ def test_one_go_comes_to_the_same_as_one_after_the_other(
                     replies = [await played.raise_step(step) for step in steps]
                 else:
                     replies = await asyncio.gather(*map(played.raise_step, steps))
-                look = await ledger.look()
+                look = await ledger.overview()
                 usage = look.services.get("shop")
                 ends.append(
                     ([verdict(raw) for raw in replies], look.balance.tokens, look.balance.held,

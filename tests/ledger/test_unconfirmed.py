@@ -12,7 +12,7 @@ from support.waiting import until
 import gateway.ledger.unconfirmed
 from gateway.ledger import Ledger, Rules
 from gateway.ledger.replies import read_reply
-from gateway.ledger.scripts import LOOK, RELEASE, SETTLE
+from gateway.ledger.scripts import OVERVIEW, RELEASE, SETTLE
 from gateway.ledger.unconfirmed import AT_MOST, Unconfirmed
 
 HOLD_SECONDS = 150
@@ -109,7 +109,7 @@ async def test_all_are_delivered_before_a_new_call(
     first: list[Any] = []
     # The earliest moment at which anything can find the store up.
     ledger.on_doubt = lambda: first.append(
-        ledger.store.run(LOOK, ledger._keys, lambda: ledger._rate)
+        ledger.store.run(OVERVIEW, ledger._keys, lambda: ledger._rate)
     )
     # A machine with other things to do may lose that connection too: then there is another first.
     heard = await until(lambda: [look for look in first if look.done() and not look.exception()])

@@ -11,6 +11,7 @@ from support.ledger_calls import ask_under, know, release, reserve, reserve_unde
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import (
     DAYS_KEPT,
+    Ask,
     Code,
     EmbeddedStore,
     Item,
@@ -118,7 +119,7 @@ async def test_a_reaped_call_counts_at_its_cost_once(ledger, history, clock, pas
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 50)
     await pass_time(151)
-    await ledger.look()
+    await ledger.overview()
     await settle(ledger, hold, 30)
     counts = await counted(history, clock)
     assert counts["shop", "product", "tokens"] == 50
@@ -128,7 +129,7 @@ async def test_a_reaped_call_counts_at_its_cost_once(ledger, history, clock, pas
 async def test_a_call_whose_hold_is_lost_counts_where_it_belongs(ledger, history, clock, flush):
     """A settle that finds an emptied store still says whose and what the tokens were."""
     await know(ledger, 100)
-    hold = await ledger.reserve("a", 50, TERMS, "loft", "seller")
+    hold = await ledger.reserve(Ask("a", 50, TERMS, "loft", "seller"))
     assert hold.hold
     ledger._live.clear()
     await flush()
@@ -142,7 +143,7 @@ async def test_a_hold_that_comes_back_is_no_second_call(ledger, history, clock, 
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 50)
     await flush()
-    await ledger.look()
+    await ledger.overview()
     await ledger.keep()
     await settle(ledger, hold, 40)
     assert await counted(history, clock) == {("shop", "product", "tokens"): 40}
@@ -179,7 +180,7 @@ async def test_each_refusal_counts_by_endpoint(ledger, history, clock):
         ("loft", "product", "refusals"): 1,
         ("loft", "seller", "refusals"): 3,
     }
-    services = (await ledger.look()).services
+    services = (await ledger.overview()).services
     assert services["loft"].refusals == {
         "service_quota": 1, "max_cost": 2, "endpoint_not_allowed": 1,
     }  # fmt: skip
@@ -207,8 +208,8 @@ async def test_tokens_lost_to_a_full_bucket_are_nobodys(ledger, history, clock, 
     """They count without service and endpoint, as many as the metrics tell."""
     await know(ledger, 1190)
     await pass_time(5 * 60)
-    await ledger.look()
-    await ledger.look()
+    await ledger.overview()
+    await ledger.overview()
     assert await counted(history, clock) == {("", "", "lost"): 90}
     assert ear.total("lost") == 90
 
@@ -252,7 +253,9 @@ async def test_the_sums_are_what_the_ledger_says(open_ledger, history, clock, pa
     async def call(n: int) -> None:
         ledger, service = ledgers[n % 2], services[n % 3]
         terms = Terms(10, tokens_per_hour=100) if service == "batch" else TERMS
-        admission = await ledger.reserve(f"c{n}", n % 40, terms, service, endpoints[n % 5 // 3])
+        admission = await ledger.reserve(
+            Ask(f"c{n}", n % 40, terms, service, endpoints[n % 5 // 3])
+        )
         hold = admission.hold
         if hold and n % 7:
             for _ in range(1 + n % 2):
@@ -264,7 +267,7 @@ async def test_the_sums_are_what_the_ledger_says(open_ledger, history, clock, pa
     for ledger in ledgers:
         assert await ledger.delivered(5)
     await pass_time(200)
-    look, counts = await ledgers[1].look(), await counted(history, clock)
+    look, counts = await ledgers[1].overview(), await counted(history, clock)
     for service in services:
         its_own, told = look.services[service], Counter[str]()
         for endpoint in endpoints:
@@ -307,7 +310,9 @@ async def test_a_script_that_refuses_its_arguments_counts_nothing(ledger, histor
     """A settle or a count that cannot be read leaves the usage as it was."""
     await know(ledger, 100)
     with pytest.raises(LedgerUnavailable):
-        await run(ledger, scripts.COUNT, 2, "a", "b", "floor", 1, "a", "b", "floor", "many")
+        await run(
+            ledger, scripts.COUNT_REFUSALS, 2, "a", "b", "floor", 1, "a", "b", "floor", "many"
+        )
     with pytest.raises(LedgerUnavailable):
         await run(ledger, scripts.SETTLE, "x", 5, 5, "shop", "product", 1, "x", 0)
     assert await counted(history, clock) == {}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.fleet import Fleet, Flight
 from support.homes import LEARNING_MS, EmbeddedHome
 
-from gateway.ledger import Admission, Code, Terms
+from gateway.ledger import Admission, Ask, Code, Terms
 
 pytestmark = pytest.mark.long
 
@@ -45,7 +45,7 @@ def to_be_had(fleet: Fleet) -> int:
 async def ask(fleet: Fleet, tokens: int) -> Admission:
     """Reserve for a call that Keepa charges in full."""
     name = f"u{next(_ids)}"
-    admission = await fleet.ledgers[0].reserve(name, tokens, Terms(FLOOR), "shop", "product")
+    admission = await fleet.ledgers[0].reserve(Ask(name, tokens, Terms(FLOOR), "shop", "product"))
     if admission.hold:
         fleet.flights.append(Flight(0, admission.hold, cost=tokens))
     return admission

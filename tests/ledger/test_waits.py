@@ -11,7 +11,7 @@ from support.ledger_calls import (
     settle,
 )
 
-from gateway.ledger import Code, Ledger, Rules, Terms
+from gateway.ledger import Ask, Code, Ledger, Rules, Terms
 
 PassTime = Callable[[float], Awaitable[None]]
 RULES = Rules(150, 0, 1, 60, 300)
@@ -28,7 +28,7 @@ async def test_a_denial_names_the_lump_that_covers_it(
     await know(ledger, 20, 1000)
     if held:
         await reserve(ledger, "held", held, floor=0)
-    denied = await ledger.reserve("a", cost, Terms(10), "shop", "product")
+    denied = await ledger.reserve(Ask("a", cost, Terms(10), "shop", "product"))
     assert denied.code == Code.FLOOR
     assert seconds * 1000 - 900 <= denied.wait_ms <= seconds * 1000
     if seconds < RULES.stale_seconds:
@@ -42,7 +42,7 @@ async def test_a_denial_tells_what_is_missing(ledger: Ledger) -> None:
     """A refusal carries balance and held, from which the deficit follows."""
     await know(ledger, 100)
     await reserve(ledger, "a", 80)
-    denied = await ledger.reserve("d", 20, Terms(10), "shop", "product")
+    denied = await ledger.reserve(Ask("d", 20, Terms(10), "shop", "product"))
     balance = denied.balance
     assert (balance.tokens, balance.held, balance.capacity) == (100, 80, 1200)
     assert max(20 + 10, 1) - balance.available == 10
@@ -53,7 +53,7 @@ async def test_with_a_negative_floor_one_available_token_is_waited_for(
 ) -> None:
     """The lump that brings the available above 0 covers it, whatever the floor allows."""
     await know(ledger, -20, 1000)
-    denied = await ledger.reserve("a", 5, Terms(-50), "shop", "product")
+    denied = await ledger.reserve(Ask("a", 5, Terms(-50), "shop", "product"))
     assert 60_100 <= denied.wait_ms <= 61_000
     await pass_time(denied.wait_ms / 1000)
     assert await ask(ledger, "a", 5, -50) == Code.DONE
@@ -65,7 +65,7 @@ async def test_near_the_capacity_the_lump_after_the_next_covers_it(
     """Where the next lump is held back by what was settled, the wait is a minute longer."""
     await know(ledger, 1200, 1000)
     await settle(ledger, await reserve(ledger, "a", 30), 30)
-    denied = await ledger.reserve("b", 1180, Terms(10), "shop", "product")
+    denied = await ledger.reserve(Ask("b", 1180, Terms(10), "shop", "product"))
     assert denied.code == Code.FLOOR
     assert 60_100 <= denied.wait_ms <= 61_000
     await pass_time(denied.wait_ms / 1000)
@@ -82,7 +82,7 @@ async def test_where_holds_keep_a_full_bucket_too_small_their_expiry_is_waited_f
     await reserve(long, "long", 60)
     await reserve(brief, "brief", 40)
     for cost, seconds in [(1090, 30), (1091, 50), (1130, 50), (1131, 150), (1190, 150)]:
-        denied = await brief.reserve("a", cost, Terms(10), "shop", "product")
+        denied = await brief.reserve(Ask("a", cost, Terms(10), "shop", "product"))
         if cost == 1090:
             assert denied.code == Code.DONE
             await release(brief, denied.hold)
@@ -98,7 +98,7 @@ async def test_the_lump_is_waited_for_where_it_comes_after_the_holds_end(
     await know(ledger, 1100, 59_000)
     await reserve(ledger, "a", 40)
     await pass_time(50)
-    denied = await ledger.reserve("b", 1170, Terms(10), "shop", "product")
+    denied = await ledger.reserve(Ask("b", 1170, Terms(10), "shop", "product"))
     # Six lumps of 20 fill the bucket: the first in 9 s, the sixth five minutes later.
     assert 249_000 - 900 <= denied.wait_ms <= 249_000
 
@@ -107,7 +107,7 @@ async def test_the_lump_is_waited_for_where_it_comes_after_the_holds_end(
 async def test_more_than_the_bucket_holds_never_fits(ledger: Ledger, cost: int, code: Code) -> None:
     """Cost and floor together above the capacity: never, whatever the balance."""
     await know(ledger, 20)
-    denied = await ledger.reserve("a", cost, Terms(10), "shop", "product")
+    denied = await ledger.reserve(Ask("a", cost, Terms(10), "shop", "product"))
     assert denied.code == code
     assert (denied.wait_ms is None) == (code == Code.CAPACITY)
 
@@ -116,7 +116,7 @@ async def test_more_than_the_bucket_holds_never_fits(ledger: Ledger, cost: int, 
 async def test_a_bucket_that_gains_nothing_never_covers_it(ledger: Ledger, flow: float) -> None:
     """Where trackings take the whole refill no lump will help."""
     await know(ledger, 20, flow=flow)
-    denied = await ledger.reserve("a", 20, Terms(10), "shop", "product")
+    denied = await ledger.reserve(Ask("a", 20, Terms(10), "shop", "product"))
     assert (denied.code, denied.wait_ms) == (Code.FLOOR, None)
 
 
@@ -125,6 +125,6 @@ async def test_a_call_that_lacks_both_waits_for_both(open_ledger) -> None:
     ledger = open_ledger(Rules(150, 1, 1, 60, 300))
     await know(ledger, 20, 1000)
     await reserve(ledger, "a", 1)
-    denied = await ledger.reserve("b", 20, Terms(10), "shop", "product")
+    denied = await ledger.reserve(Ask("b", 20, Terms(10), "shop", "product"))
     assert denied.code == Code.FLOOR
     assert 59_000 <= denied.wait_ms <= 60_000

@@ -8,7 +8,18 @@ import asyncio
 from dataclasses import dataclass
 
 from gateway.balance import Events
-from gateway.ledger import Admission, Code, Hold, Ledger, Observation, Rules, Terms, Turn, scripts
+from gateway.ledger import (
+    Admission,
+    Ask,
+    Code,
+    Hold,
+    Ledger,
+    Observation,
+    Rules,
+    Terms,
+    Turn,
+    scripts,
+)
 from gateway.simulator.bucket import Bucket
 from support.books import Auditor
 from support.clock import TurnedClock
@@ -57,7 +68,7 @@ class Flight:
 
 @dataclass(eq=False)
 class Waiter:
-    """A call in the line."""
+    """A call in the queue."""
 
     gateway: int
     id: str
@@ -126,14 +137,14 @@ class Fleet:
     async def _ask(self, call: Waiter) -> Admission:
         left = max(0.0, call.ends_at - self.home.clock.monotonic())
         ledger = self.ledgers[call.gateway]
-        admission = await ledger.reserve(
+        admission = await ledger.reserve(Ask(
             call.id, call.tokens, self.terms[call.service], call.service, "product",
             wait_seconds=left, place=call.place,
-        )  # fmt: skip
+        ))  # fmt: skip
         if call.place:
             assert admission.place in {call.place, ""}, "a call has lost its place"
             stands = await self.home.client.zscore(self.home.keys[5], call.place) is not None
-            assert stands == bool(admission.place), "it stands in the line, or does not"
+            assert stands == bool(admission.place), "it stands in the queue, or does not"
         call.epoch = ledger._epoch if admission.place else 0
         # For an unknown balance it waits with its place in hand.
         waits = admission.place or (admission.code == Code.UNKNOWN and call.place and left)
@@ -165,7 +176,7 @@ class Fleet:
         self, gateway: int, parts: int, unused: int = 0, service: str = "shop"
     ) -> int:
         """Reserve a part of what is to be had; all of it is the most dangerous call there is."""
-        balance = (await self.ledgers[gateway].look()).balance
+        balance = (await self.ledgers[gateway].overview()).balance
         tokens = (balance.available - self.terms[service].floor) // parts
         if tokens <= 0:
             return Code.FLOOR
@@ -176,11 +187,11 @@ class Fleet:
         tokens = self.bucket.capacity + max(0, -self.floor) + beyond
         await self.reserve(gateway, tokens, tokens, OVERDRAWING)
 
-    async def wait_in_line(
+    async def wait_in_queue(
         self, gateway: int, lack: int, service: str, *, wait_seconds: float
     ) -> None:
         """Reserve so much more than is to be had, within two lumps."""
-        balance = (await self.ledgers[gateway].look()).balance
+        balance = (await self.ledgers[gateway].overview()).balance
         lack = 1 + lack % (2 * self.bucket.gain + 1)
         tokens = max(1, balance.available - self.terms[service].floor + lack)
         await self.reserve(gateway, tokens, tokens, service, wait_seconds=wait_seconds)
@@ -196,10 +207,10 @@ class Fleet:
         ledger.leave(waiter.id, waiter.place if knows_place else "")
         assert await ledger.delivered(5)
 
-    async def ask_line(self, gateway: int) -> None:
+    async def next_in_queue(self, gateway: int) -> None:
         """The gateway asks whose turn it is; those, and they alone, are admitted then."""
         ledger = self.ledgers[gateway]
-        served = await ledger.ask_line()
+        served = await ledger.next_in_queue()
         tokens = ledger.latest.tokens
         named, others = [], []
         for waiter in [w for w in self.waiters if w.gateway == gateway]:
@@ -221,10 +232,10 @@ class Fleet:
         """Reserve; the reply is lost, the id released, and a late copy of the reserve runs."""
         self._reserved += 1
         ledger, name = self.ledgers[gateway], f"c{self._reserved}"
-        await ledger.reserve(name, tokens, Terms(self.floor), "shop", "product")
+        await ledger.reserve(Ask(name, tokens, Terms(self.floor), "shop", "product"))
         ledger._resolve(name, scripts.RELEASE, lambda: (name, 0, ""))
         assert await ledger.delivered(5)
-        late = await ledger.reserve(name, tokens, Terms(self.floor), "shop", "product")
+        late = await ledger.reserve(Ask(name, tokens, Terms(self.floor), "shop", "product"))
         assert late.code == Code.RESOLVED
 
     async def call(self, gateway: int, parts: int, service: str = "shop") -> None:
@@ -383,7 +394,7 @@ class Fleet:
         if name == "holds":
             self._forget_the_dead()
         await self.home.lose(name)
-        await self.ledgers[0].look()
+        await self.ledgers[0].overview()
         await self._start_over()
 
     async def _start_over(self) -> None:
@@ -413,7 +424,7 @@ class Fleet:
             # At the end of its wait it asks for the last time.
             await self.ask_again(waiter)
         for gateway in {w.gateway for w in self.waiters}:
-            await self.ask_line(gateway)
+            await self.next_in_queue(gateway)
 
     async def _turn(self, ms: int) -> None:
         await self.home.turn(ms)
@@ -439,8 +450,8 @@ class Fleet:
         Stronger than a look at Keepa's balance: nobody has to reserve and spend it first.
         """
         ledger = self.ledgers[-1]
-        # Before all that stand in the line.
-        admission = await ledger.reserve("probe", 1, Terms(self.floor - 1), "shop", "product")
+        # Before all that stand in the queue.
+        admission = await ledger.reserve(Ask("probe", 1, Terms(self.floor - 1), "shop", "product"))
         if not admission.hold:
             return
         ledger.release(admission.hold)
@@ -457,8 +468,8 @@ class Fleet:
         if self.bucket.refill_in_ms(self.now_ms) < 2 * TURN_MS:
             await self.pass_time(2 * TURN_MS)
         await self.observe_now(0)
-        balance = (await self.ledgers[-1].look()).balance
+        balance = (await self.ledgers[-1].overview()).balance
         assert (balance.known, balance.held) == (True, 0)
         assert balance.tokens == self.bucket.balance(self.now_ms)
-        await self._gateway().ask_line()
+        await self._gateway().next_in_queue()
         assert await self.home.client.zcard(self.home.keys[5]) == 0

@@ -14,7 +14,7 @@ from gateway.ledger.scripts import name_keys
 from support.clock import SHIFT_CLOCK, FrozenClock, TurnedClock
 
 LEARNING_MS = 2500
-KEYS = ("ledger", "holds", "expiries", "starts", "services", "line", "gateways", "markers")
+KEYS = ("ledger", "holds", "expiries", "starts", "services", "queue", "gateways", "markers")
 _FOREVER_US = 10**13
 _lives = itertools.count(1)
 

@@ -4,11 +4,12 @@ import time
 
 from gateway.ledger import (
     Admission,
+    Ask,
     Code,
     Hold,
     Ledger,
-    Look,
     Observation,
+    Overview,
     Purpose,
     Reply,
     Terms,
@@ -49,7 +50,7 @@ async def know(
 
 async def reserve(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> Hold:
     """Reserve, and insist on being admitted."""
-    admission = await ledger.reserve(name, tokens, Terms(floor), "shop", "product")
+    admission = await ledger.reserve(Ask(name, tokens, Terms(floor), "shop", "product"))
     assert admission.code == Code.DONE, admission
     assert admission.hold
     return admission.hold
@@ -57,7 +58,7 @@ async def reserve(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> Ho
 
 async def ask(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> int:
     """Reserve, whatever comes of it; return the code."""
-    return (await ledger.reserve(name, tokens, Terms(floor), "shop", "product")).code
+    return (await ledger.reserve(Ask(name, tokens, Terms(floor), "shop", "product"))).code
 
 
 async def ask_under(
@@ -70,7 +71,7 @@ async def ask_under(
     purpose: Purpose = Purpose.ADMIT,
 ) -> Admission:
     """Reserve under a service's own terms, whatever comes of it."""
-    return await ledger.reserve(name, tokens, terms, service, "product", purpose=purpose)
+    return await ledger.reserve(Ask(name, tokens, terms, service, "product", purpose=purpose))
 
 
 async def reserve_under(
@@ -104,16 +105,16 @@ async def run(ledger: Ledger, script: Script, *arguments: str | int) -> Reply:
 
 async def tokens(ledger: Ledger) -> int:
     """Return T, after whatever is due."""
-    return (await ledger.look()).balance.tokens
+    return (await ledger.overview()).balance.tokens
 
 
 async def accounts(ledger: Ledger) -> tuple[int, int, int]:
     """Return T, held and C."""
-    look: Look = await ledger.look()
+    look: Overview = await ledger.overview()
     return look.balance.tokens, look.balance.held, look.balance.consumed
 
 
-def tallies(look: Look, service: str = "shop") -> tuple[int, int, int]:
+def tallies(look: Overview, service: str = "shop") -> tuple[int, int, int]:
     """Return the service's tokens used, calls refused, tokens held."""
     usage = look.services[service]
     return usage.used, usage.denied, usage.reserved
@@ -121,4 +122,4 @@ def tallies(look: Look, service: str = "shop") -> tuple[int, int, int]:
 
 async def usage(ledger: Ledger, service: str = "shop") -> Usage:
     """Return what `/status` tells of the service."""
-    return (await ledger.look()).services[service]
+    return (await ledger.overview()).services[service]

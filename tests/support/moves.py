@@ -45,19 +45,19 @@ class Moves:
             await self.wait_until_full(11, number)
         await self.fleet.overdraw(self._gateway(pick), 1 + number % 200)
 
-    async def wait_in_line(self, pick: int, number: int) -> None:
+    async def wait_in_queue(self, pick: int, number: int) -> None:
         wait_seconds = (60, 150, 10, 600)[number % 4]
         for nth in range(1 + pick // 4):
             gateway, service = self._gateway(pick + nth), self._service(number // 4 + nth)
-            await self.fleet.wait_in_line(gateway, number, service, wait_seconds=wait_seconds)
+            await self.fleet.wait_in_queue(gateway, number, service, wait_seconds=wait_seconds)
 
     async def ask_again(self, pick: int, _: int) -> None:
         if waiter := self._waiter(pick):
             await self.fleet.ask_again(waiter)
 
-    async def ask_line(self, _: int, __: int) -> None:
+    async def next_in_queue(self, _: int, __: int) -> None:
         for gateway in range(len(self.fleet.ledgers)):
-            await self.fleet.ask_line(gateway)
+            await self.fleet.next_in_queue(gateway)
 
     async def leave(self, pick: int, number: int) -> None:
         if waiter := self._waiter(pick):
@@ -142,7 +142,7 @@ class Moves:
             await self._start_over(pick, number)
 
     async def lose_key(self, pick: int, number: int) -> None:
-        # Not the line, whose calls are asked again at the end of their wait only; not the markers,
+        # Not the queue, whose calls are asked again at the end of their wait only; not the markers,
         # without which a late copy is charged twice.
         names = ("holds", "ledger", "expiries", "starts", "services", "gateways")
         await self.fleet.lose_key(names[pick % len(names)])
@@ -172,6 +172,6 @@ WEIGHTS = {
     "proceed_with_all": 5, "wait_a_little": 5, "wait_for_a_lump": 5, "wait_until_full": 5,
     "reserve": 2, "wait": 2, "ask_token": 2, "observe": 2, "settle_again": 2, "settle_blindly": 2,
     "set_back": 2, "empty": 2, "spend_outside": 2, "save": 1, "lose": 1, "release": 1,
-    "reserve_in_vain": 1, "crash": 1, "keep": 1, "grow_plan": 2, "wait_in_line": 7, "ask_again": 2,
-    "ask_line": 1, "leave": 1, "overdraw": 3, "set_clock_back": 2, "lose_key": 2,
+    "reserve_in_vain": 1, "crash": 1, "keep": 1, "grow_plan": 2, "wait_in_queue": 7, "ask_again": 2,
+    "next_in_queue": 1, "leave": 1, "overdraw": 3, "set_clock_back": 2, "lose_key": 2,
 }  # fmt: skip

@@ -31,7 +31,7 @@ class Scripts:
         self.looks = 0
 
     def replied(self, script, seconds, events):
-        self.looks += script == "look"
+        self.looks += script == "overview"
 
 
 class Page:

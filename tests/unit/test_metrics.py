@@ -92,8 +92,8 @@ def test_events_are_counted(registry, metrics):
     for _ in range(2):
         metrics.replied("settle", 0.001, Events(1, 2, 3, 4, 5, 6))
     metrics.replied("reserve", 0.001, Events(0, 0, 0, 0, 0, 0))
-    metrics.replied("look", 0.001, Events(0, 0, 0, 0, 0, 0, "holds_lost,sum_below_zero"))
-    metrics.replied("look", 0.001, Events(0, 0, 0, 0, 0, 0, "holds_lost"))
+    metrics.replied("overview", 0.001, Events(0, 0, 0, 0, 0, 0, "holds_lost,sum_below_zero"))
+    metrics.replied("overview", 0.001, Events(0, 0, 0, 0, 0, 0, "holds_lost"))
     assert sample(registry, "tokens_expired_unused_total") == 2
     assert sample(registry, "drift_tokens_total", direction="spent") == 4
     assert sample(registry, "drift_tokens_total", direction="back") == 6

@@ -1,7 +1,7 @@
--- A call surely consumed nothing (never sent, or refused): drop its hold, and its place in the line.
+-- A call surely consumed nothing (never sent, or refused): drop its hold, and its place in the queue.
 --
 -- given[3] id                        given[4] epoch of its reserve, 0: not known
--- given[5] its place in the line, empty: it has none
+-- given[5] its place in the queue, empty: it has none
 -- Returns the shared reply: DONE, or RESOLVED where there was nothing to drop.
 -- A reserve of the same id that arrives later (its connection hung) finds a marker and holds nothing.
 
@@ -10,7 +10,7 @@ local function release()
 
   return function()
     if place ~= '' then
-      redis.call('ZREM', LINE, place)
+      redis.call('ZREM', QUEUE, place)
     end
     local hold = read_hold(id)
     if hold and not hold.marker then

@@ -10,9 +10,9 @@
 --          and do not count it as refused; "refused": so, for a call that is refused already and would
 --          have taken no request slot; "quote": change nothing
 -- given[14] us that the call may wait from now on, 0: it does not
--- given[15] its place in the line, empty: it has none              given[16] name of the gateway
+-- given[15] its place in the queue, empty: it has none              given[16] name of the gateway
 -- Returns the shared reply, the microseconds after which the call may be tried again (-1: never), the
--- place in the line of a call that waits, in shadow the code of what spoke against it, the tokens
+-- place in the queue of a call that waits, in shadow the code of what spoke against it, the tokens
 -- that a cap of the service leaves where it is in the way (else -1), and the requests a minute in force.
 -- Safe to run twice: an id that is held is admitted again and takes nothing.
 
@@ -101,32 +101,32 @@ local function reserve()
     end
 
     -- What those who wait before it leave to the call.
-    local function judge_line(overdrawn)
-      local line = serve_line(free_slots(slot, burst), floor, arrival)
-      if (terms.live or 0) > 0 and line.live_of(service) >= terms.live then
+    local function judge_queue(overdrawn)
+      local queue = serve_queue(free_slots(slot, burst), floor, arrival)
+      if (terms.live or 0) > 0 and queue.live_of(service) >= terms.live then
         room = 0
         return CONCURRENCY, MICRO, not overdrawn
       end
-      if overdrawn and (#line.served > 0 or line.is_longer) then
+      if overdrawn and (#queue.served > 0 or queue.is_longer) then
         return CAPACITY, NEVER
       end
-      if line.may_run(cost, floor) or overdrawn and line.slots >= 1 then
+      if queue.may_run(cost, floor) or overdrawn and queue.slots >= 1 then
         return nil
       end
       local slot_wait = 0
       if slot > 0 then
-        local full_at = math.max(state.rate_full_at, NOW) + (line.calls_ahead + 1) * slot
+        local full_at = math.max(state.rate_full_at, NOW) + (queue.calls_ahead + 1) * slot
         slot_wait = math.max(0, full_at - burst * slot - NOW)
       end
-      if cost == 0 or line.slots < 1 and (overdrawn or fits(line.available, cost, floor)) then
+      if cost == 0 or queue.slots < 1 and (overdrawn or fits(queue.available, cost, floor)) then
         return RATE, slot_wait, not overdrawn
       end
-      local wait = math.max(until_it_fits(line.tokens_ahead), slot_wait)
+      local wait = math.max(until_it_fits(queue.tokens_ahead), slot_wait)
       return terms.own_floor and SERVICE_FLOOR or FLOOR, wait, true
     end
 
     -- What speaks against the call: a code, how long until nothing does, and whether it can be waited for
-    -- in the line; or nothing.
+    -- in the queue; or nothing.
     local function judge()
       if cost > 0 then
         if not state.balance or NOW - state.observed_at > stale then
@@ -149,7 +149,7 @@ local function reserve()
         end
         return QUOTA, wait
       end
-      return judge_line(overdrawn)
+      return judge_queue(overdrawn)
     end
 
     -- What a refused call counts as; UNKNOWN is no verdict on it.
@@ -179,14 +179,14 @@ local function reserve()
         return report(code, wait, place, DONE, room, per_minute)
       end
       if place ~= '' then
-        redis.call('ZREM', LINE, place)
+        redis.call('ZREM', QUEUE, place)
       end
       count_refusal(code)
       return report(code, wait == NEVER and -1 or wait, '', DONE, room, per_minute)
     end
 
     if place ~= '' then
-      redis.call('ZREM', LINE, place)
+      redis.call('ZREM', QUEUE, place)
     end
     if purpose == 'shadow' then
       count_refusal(code or DONE)

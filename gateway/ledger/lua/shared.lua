@@ -8,14 +8,14 @@
 --                   and in its service's tallies, see recount in begin.lua
 -- KEYS[5] services  hash: "<service>" -> "used|held|live|hour|hour's tokens|day|day's tokens", see
 --                   read_service; "<service>|<reason>" -> calls refused
--- KEYS[6] line      zset: places of waiting calls, see waiting.lua
+-- KEYS[6] queue     zset: places of waiting calls, see queue.lua
 -- KEYS[7] gateways  zset: name -> when it last asked for its waiting calls, microseconds
 -- KEYS[8] markers   zset: id of a resolved call -> until when late copies are expected, see mark
 -- KEYS[9] usage     hash of one clock hour: "<service>|<endpoint>|<tokens, calls or refusals>" -> how
 --                   many; "||lost" -> tokens lost to a full bucket
 -- ARGV[1] run id of the Redis server that this connection talks to
 -- ARGV[2] learning time, microseconds: how long a new epoch admits nothing
--- ARGV[3] and on: the transition's own; where several run in one go (many.lua), each finds its own in
+-- ARGV[3] and on: the transition's own; where several run in one go (batch.lua), each finds its own in
 -- `given`, from given[3] on
 --
 -- Times are microseconds of Redis' own clock, tokens whole numbers, flows millionths of a token.
@@ -29,7 +29,7 @@
 -- element for each gateway.
 
 local LEDGER, HOLDS, EXPIRIES, STARTS, SERVICES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local LINE, GATEWAYS, MARKERS, USAGE = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local QUEUE, GATEWAYS, MARKERS, USAGE = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local RUN_ID, LEARNING = ARGV[1], tonumber(ARGV[2])
 
 -- Codes of the first element of a reply; the same as Code in replies.py.

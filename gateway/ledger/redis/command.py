@@ -80,7 +80,7 @@ class ScriptCommand(Command):
         self.keys = keys
         self.arguments = arguments
         self.followers: list[ScriptCommand] = []
-        self.is_alone = is_alone or not script.is_of_many
+        self.is_alone = is_alone or not script.is_of_batch
         self.whole_text = whole_text
 
     def take_in(self, other: Command) -> bool:
@@ -138,7 +138,7 @@ class ScriptCommand(Command):
 
     def answer(self, reply: list[Any]) -> None:
         """Hand each run its own."""
-        replies = reply if self.script.is_of_many else [reply]
+        replies = reply if self.script.is_of_batch else [reply]
         for run, one in zip((self, *self.followers), replies, strict=True):
             if not run.reply.done():
                 run.reply.set_result(one)

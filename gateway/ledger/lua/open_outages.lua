@@ -1,6 +1,6 @@
 -- Return the outages of this store that are told and not ended; forget one that is.
 --
--- KEYS[1] alarms  see alarm.lua; of an outage the name begins with ARGV[3]
+-- KEYS[1] alarms  see alarm_seen.lua; of an outage the name begins with ARGV[3]
 -- ARGV[3] what the names begin with
 -- ARGV[4] the name to forget first; empty: none
 -- Returns the names, unordered. At most some 200 fields are looked at; behind those that are ended

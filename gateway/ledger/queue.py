@@ -1,4 +1,4 @@
-"""This gateway's calls in the line: each is told when to ask for its tokens again."""
+"""This gateway's calls in the queue: each is told when to ask for its tokens again."""
 
 import asyncio
 import time
@@ -22,10 +22,10 @@ _AWAY_AT_MOST_SECONDS = 3.0
 _AFTER_LUMP_SECONDS = 0.002
 
 
-class Line:
-    """Waits for the turn of calls that have taken a place in the ledger's line.
+class Queue:
+    """Waits for the turn of calls that have taken a place in the ledger's queue.
 
-    The order, and who may run, is the store's to say: see `waiting.lua`. A call whose turn has come
+    The order, and who may run, is the store's to say: see `queue.lua`. A call whose turn has come
     asks for its tokens like any other, so that it holds none before, and a gateway that dies with
     its callers leaves nothing but places, which the others remove.
 
@@ -63,7 +63,7 @@ class Line:
             self._waiting.pop(place, None)
 
     def call_all(self) -> None:
-        """Have all ask again: the line itself may be gone."""
+        """Have all ask again: the queue itself may be gone."""
         for turn in self._waiting.values():
             turn.set()
 
@@ -92,7 +92,7 @@ class Line:
         """Ask the store whose turn it is, and tell them; return for how long not to ask again."""
         now = time.monotonic()
         try:
-            served = await self._ledger.ask_line()
+            served = await self._ledger.next_in_queue()
         except LedgerUnavailable:
             if now - self._heard_at > _AWAY_AT_MOST_SECONDS:
                 # What they ask next tells them so.

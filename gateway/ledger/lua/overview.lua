@@ -38,14 +38,14 @@ for i = 1, #fields, 2 do
     live = live + service.live
   end
 end
-for _, place in ipairs(redis.call('ZRANGE', LINE, 0, PLACES_AT_MOST - 1)) do
+for _, place in ipairs(redis.call('ZRANGE', QUEUE, 0, PLACES_AT_MOST - 1)) do
   local waiting = read_place(place)
   if is_present(waiting) then
     local row = entry(waiting.service)
     row[7] = row[7] + 1
   end
 end
-local others = redis.call('ZCARD', LINE) - PLACES_AT_MOST
+local others = redis.call('ZCARD', QUEUE) - PLACES_AT_MOST
 if others > 0 then
   local row = entry('other')
   row[7] = row[7] + others

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gateway.balance import Balance
 from gateway.ledger import scripts
-from gateway.ledger.scripts import name_feed_keys
+from gateway.ledger.scripts import name_chronicle_keys
 from gateway.ledger.store import Store
 
 
@@ -36,7 +36,7 @@ class Chronicle:
 
     def __init__(self, store: Store, account: str) -> None:
         self._store = store
-        self._keys = name_feed_keys(account)
+        self._keys = name_chronicle_keys(account)
         self._name = secrets.token_hex(6)
 
     async def visit(
@@ -60,7 +60,9 @@ class Chronicle:
         flat = [part for refusal in refusals for part in refusal]
         shown = "" if sample is None else _write_sample(*sample)
         arguments = (self._name, shown, int(samples), len(refusals), *flat)
-        present, told, kept = await self._store.run(scripts.FEED, self._keys, lambda: arguments)
+        present, told, kept = await self._store.run(
+            scripts.CHRONICLE, self._keys, lambda: arguments
+        )
         return Told(
             present,
             [_read_refusal(line) for line in told],

@@ -1,5 +1,5 @@
--- The line: calls that wait for tokens or for a request slot, in the order in which they are served.
--- This text stands between the shared steps and the transitions that know of the line.
+-- The queue: calls that wait for tokens or for a request slot, in the order in which they are served.
+-- This text stands between the shared steps and the transitions that know of the queue.
 --
 -- A member of the zset is a place, "floor|arrival|end of its wait|cost|cap of live holds|gateway|service|
 -- id"; all scores are 0, so that Redis keeps them in the order of their text: the lowest floor first,
@@ -11,7 +11,7 @@
 
 -- A gateway that asks nothing for so long is gone, or its callers are.
 local GATEWAY_LIFE = 3 * MICRO
--- So many of the line are looked at: no script may keep Redis for long.
+-- So many of the queue are looked at: no script may keep Redis for long.
 local LOOK_AT_MOST = 100
 -- Of services that stand aside. The next ones are looked at when one of these has room or is gone.
 local ASIDE_SERVICES_AT_MOST = 64
@@ -65,7 +65,7 @@ local function aside_score(service)
 end
 
 local function join(place, gateway, score)
-  redis.call('ZADD', LINE, score, place)
+  redis.call('ZADD', QUEUE, score, place)
   redis.call('ZADD', GATEWAYS, whole(NOW), gateway)
   seen[gateway] = NOW
 end
@@ -85,35 +85,35 @@ local function fits(available, cost, floor)
   return cost == 0 or available - cost >= floor and available > 0
 end
 
--- Serve the line in thought: everybody who stands before `floor` and `arrival` (all, without them), as
+-- Serve the queue in thought: everybody who stands before `floor` and `arrival` (all, without them), as
 -- long as there are tokens and slots. What comes after may run on the rest only.
 --
 -- A call may pass one that has too few tokens yet, but not the first such one's lump: what that one
 -- will need then is left to it. So nobody is passed for ever: the first is not delayed at all, and
 -- every other one becomes the first when those before it have run, left, or waited long enough.
-local function serve_line(slots, floor, arrival)
-  local line = {
+local function serve_queue(slots, floor, arrival)
+  local queue = {
     available = (state.balance or 0) - state.held, slots = slots, served = {}, tokens_ahead = 0,
     calls_ahead = 0,
   }
   local live = {}
 
   -- How many calls of a service are in flight, those served in thought included.
-  function line.live_of(name)
+  function queue.live_of(name)
     if not live[name] then
       live[name] = read_service(name).live
     end
     return live[name]
   end
 
-  function line.may_run(cost, call_floor)
-    if line.slots < 1 or line.is_longer and (cost > 0 or line.slots < math.huge) then
+  function queue.may_run(cost, call_floor)
+    if queue.slots < 1 or queue.is_longer and (cost > 0 or queue.slots < math.huge) then
       return false
     end
-    if not fits(line.available, cost, call_floor) then
+    if not fits(queue.available, cost, call_floor) then
       return false
     end
-    local first = line.first
+    local first = queue.first
     if cost == 0 or not first then
       return true
     end
@@ -123,41 +123,41 @@ local function serve_line(slots, floor, arrival)
   end
 
   local function wait_for_lump(waiting)
-    local spoken_for = (state.balance or 0) - line.available
+    local spoken_for = (state.balance or 0) - queue.available
     local target = math.max(waiting.cost + waiting.floor, 1) + spoken_for
     local lumps = lumps_until(target)
     if lumps then
-      line.first = { target = target, lumps = lumps }
+      queue.first = { target = target, lumps = lumps }
     end
   end
 
   -- Have those come back whose service has room again, and forget those of gateways that are gone.
   local function recall()
-    local in_line = {}
-    for _, place in ipairs(redis.call('ZRANGEBYSCORE', LINE, 0, 0, 'LIMIT', 0, LOOK_AT_MOST)) do
+    local in_queue = {}
+    for _, place in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, 0, 0, 'LIMIT', 0, LOOK_AT_MOST)) do
       local name = read_place(place).service
-      in_line[name] = (in_line[name] or 0) + 1
+      in_queue[name] = (in_queue[name] or 0) + 1
     end
     local score, left = 0, LOOK_AT_MOST
     for _ = 1, ASIDE_SERVICES_AT_MOST do
       local found = redis.call(
-        'ZRANGEBYSCORE', LINE, '(' .. whole(score), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+        'ZRANGEBYSCORE', QUEUE, '(' .. whole(score), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
       if not found[1] or left <= 0 then
         return
       end
       score = tonumber(found[2])
       local first = read_place(found[1])
-      -- Beside those in the line, which may lack tokens that a cheaper call does not: a newcomer would
+      -- Beside those in the queue, which may lack tokens that a cheaper call does not: a newcomer would
       -- pass it too, and must find who came before. Half of the window is left to other services.
-      local room = (in_line[first.service] or 0) < LOOK_AT_MOST / 2
-        and first.live_cap - line.live_of(first.service) or 0
+      local room = (in_queue[first.service] or 0) < LOOK_AT_MOST / 2
+        and first.live_cap - queue.live_of(first.service) or 0
       if room > 0 or not is_present(first) then
-        for _, place in ipairs(redis.call('ZRANGEBYSCORE', LINE, score, score, 'LIMIT', 0, left)) do
+        for _, place in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, score, score, 'LIMIT', 0, left)) do
           left = left - 1
           if not is_present(read_place(place)) then
-            redis.call('ZREM', LINE, place)
+            redis.call('ZREM', QUEUE, place)
           elseif room > 0 then
-            redis.call('ZADD', LINE, 0, place)
+            redis.call('ZADD', QUEUE, 0, place)
             room = room - 1
           end
         end
@@ -165,33 +165,33 @@ local function serve_line(slots, floor, arrival)
     end
   end
 
-  if redis.call('ZCOUNT', LINE, '(0', '+inf') > 0 then
+  if redis.call('ZCOUNT', QUEUE, '(0', '+inf') > 0 then
     recall()
   end
-  local places = redis.call('ZRANGEBYSCORE', LINE, 0, 0, 'LIMIT', 0, LOOK_AT_MOST)
+  local places = redis.call('ZRANGEBYSCORE', QUEUE, 0, 0, 'LIMIT', 0, LOOK_AT_MOST)
   for i = 1, #places do
     local place = places[i]
     local waiting = read_place(place)
     if floor and (waiting.floor > floor or waiting.floor == floor and waiting.arrival >= arrival) then
-      return line
+      return queue
     end
-    local is_aside = waiting.live_cap > 0 and line.live_of(waiting.service) >= waiting.live_cap
-    local is_served = not is_aside and line.may_run(waiting.cost, waiting.floor)
-    local is_first = not is_aside and not is_served and not line.first and waiting.cost > 0
+    local is_aside = waiting.live_cap > 0 and queue.live_of(waiting.service) >= waiting.live_cap
+    local is_served = not is_aside and queue.may_run(waiting.cost, waiting.floor)
+    local is_first = not is_aside and not is_served and not queue.first and waiting.cost > 0
     if not is_present(waiting) or (is_served or is_first) and has_left(waiting) then
-      redis.call('ZREM', LINE, place)
+      redis.call('ZREM', QUEUE, place)
     elseif is_aside then
-      redis.call('ZADD', LINE, aside_score(waiting.service), place)
+      redis.call('ZADD', QUEUE, aside_score(waiting.service), place)
     else
-      line.tokens_ahead = line.tokens_ahead + waiting.cost
-      line.calls_ahead = line.calls_ahead + 1
+      queue.tokens_ahead = queue.tokens_ahead + waiting.cost
+      queue.calls_ahead = queue.calls_ahead + 1
       if is_served then
-        line.available = line.available - waiting.cost
-        line.slots = line.slots - 1
-        line.served[#line.served + 1] = waiting
-        live[waiting.service] = line.live_of(waiting.service) + 1
-        if line.first then
-          line.first.target = line.first.target + waiting.cost
+        queue.available = queue.available - waiting.cost
+        queue.slots = queue.slots - 1
+        queue.served[#queue.served + 1] = waiting
+        live[waiting.service] = queue.live_of(waiting.service) + 1
+        if queue.first then
+          queue.first.target = queue.first.target + waiting.cost
         end
       elseif is_first then
         wait_for_lump(waiting)
@@ -200,9 +200,9 @@ local function serve_line(slots, floor, arrival)
   end
   -- There may be more of them: what is left is for those, if all that were looked at run. If one lacks
   -- tokens, the others pass it without delay to it, whether they have come before or after.
-  line.is_longer = floor ~= nil and #places == LOOK_AT_MOST and line.calls_ahead > 0
-    and #line.served == line.calls_ahead
-  return line
+  queue.is_longer = floor ~= nil and #places == LOOK_AT_MOST and queue.calls_ahead > 0
+    and #queue.served == queue.calls_ahead
+  return queue
 end
 
 -- The request rate in force: requests a minute and slots of a full burst, each 0 where there is none.

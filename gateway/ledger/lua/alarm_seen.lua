@@ -13,7 +13,7 @@
 -- ARGV[11] us since it began, for a store that does not know it
 -- Returns {told, what the caller is to post: 1, 0, or -1: nothing, us until asking again may tell
 -- another thing (0: nothing is under way), since, now, tokens, tokens last told}, moments as text.
--- Asked again, the claimant keeps its claim. A claim that is not confirmed in time (told.lua) is open
+-- Asked again, the claimant keeps its claim. A claim that is not confirmed in time (alarm_posted.lua) is open
 -- to the next who asks: a gateway that dies before it has posted is replaced.
 
 local ALARMS = KEYS[1]
@@ -59,7 +59,7 @@ if seen >= 0 then
   last_on = math.max(last_on, now - seen)
 end
 -- A clock that was set back must not keep it on, nor keep everybody from posting: no claim lasts
--- longer than `lease`, and no pause that told.lua notes.
+-- longer than `lease`, and no pause that alarm_posted.lua notes.
 since, last_on = math.min(since, now), math.min(last_on, now)
 until_ = math.min(until_, now + math.max(lease, PAUSE_AT_MOST))
 local wanted = told

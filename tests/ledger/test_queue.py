@@ -1,11 +1,11 @@
-"""The line of waiting calls: who takes a place, in which order, and who may pass whom."""
+"""The queue of waiting calls: who takes a place, in which order, and who may pass whom."""
 
 from collections.abc import Awaitable, Callable
 
 import pytest
 from support.ledger_calls import ask, know, release, reserve, settle
 
-from gateway.ledger import Admission, Code, Ledger, Purpose, Rules, Terms
+from gateway.ledger import Admission, Ask, Code, Ledger, Purpose, Rules, Terms
 
 PassTime = Callable[[float], Awaitable[None]]
 PATIENT_RULES = Rules(1000, 0, 1, 60, 3000)
@@ -26,14 +26,22 @@ async def wait(
 ) -> Admission:
     """Reserve as a call that may wait for so many more seconds."""
     return await ledger.reserve(
-        name, tokens, terms or Terms(floor), "shop", "product", wait_seconds=seconds, place=place
+        Ask(
+            name,
+            tokens,
+            terms or Terms(floor),
+            "shop",
+            "product",
+            wait_seconds=seconds,
+            place=place,
+        )
     )
 
 
 async def take_place(
     ledger: Ledger, name: str, tokens: int, floor: int = 0, *, seconds: float = 60
 ) -> str:
-    """Reserve, and insist on a place in the line."""
+    """Reserve, and insist on a place in the queue."""
     waiting = await wait(ledger, name, tokens, floor, seconds=seconds)
     assert waiting.place, waiting
     return waiting.place
@@ -41,11 +49,11 @@ async def take_place(
 
 async def served(ledger: Ledger) -> list[str]:
     """Return the ids of the gateway's waiting calls that would run now."""
-    return [place.rpartition("|")[2] for place in (await ledger.ask_line()).places]
+    return [place.rpartition("|")[2] for place in (await ledger.next_in_queue()).places]
 
 
 async def waiting(ledger: Ledger) -> int:
-    usage = (await ledger.look()).services.get("shop")
+    usage = (await ledger.overview()).services.get("shop")
     return usage.waiting if usage else 0
 
 
@@ -62,7 +70,7 @@ async def test_a_call_takes_a_place_where_it_fits_within_its_wait(
     assert admission.code == Code.FLOOR
     assert admission.wait_ms > 0
     assert bool(admission.place) == bool(is_taken)
-    usage = (await ledger.look()).services["shop"]
+    usage = (await ledger.overview()).services["shop"]
     assert (usage.waiting, usage.denied) == ((1, 0) if is_taken else (0, 1))
 
 
@@ -83,7 +91,7 @@ async def test_what_is_unknown_or_over_its_cap_takes_no_place(ledger: Ledger) ->
 
 
 async def test_the_wait_covers_those_before(ledger: Ledger) -> None:
-    """What the calls ahead in the line need counts in the estimate of a newcomer."""
+    """What the calls ahead in the queue need counts in the estimate of a newcomer."""
     await know(ledger, 0, 1000)
     await take_place(ledger, "a", 15)
     assert (await wait(ledger, "b", 5)).wait_ms <= 1000
@@ -96,7 +104,7 @@ async def test_a_quote_takes_no_place(ledger: Ledger) -> None:
     """It changes nothing, wherever it may wait."""
     await know(ledger, 0, 1000)
     quote = await ledger.reserve(
-        "q", 5, Terms(0), "shop", "product", purpose=Purpose.QUOTE, wait_seconds=60
+        Ask("q", 5, Terms(0), "shop", "product", purpose=Purpose.QUOTE, wait_seconds=60)
     )
     assert (quote.code, quote.place, await waiting(ledger)) == (Code.FLOOR, "", 0)
 
@@ -165,7 +173,7 @@ async def test_a_waiter_far_back_is_not_passed_by_a_newcomer(
 async def test_a_free_call_is_kept_waiting_by_no_tokens(
     ledger: Ledger, pass_time: PassTime
 ) -> None:
-    """However long the line: the budget never refuses what costs nothing."""
+    """However long the queue: the budget never refuses what costs nothing."""
     await know(ledger, 0, rate=120)
     for number in range(101):
         await take_place(ledger, f"w{number}", 1)
@@ -176,7 +184,7 @@ ONE_AT_A_TIME = Terms(0, max_concurrency=1)
 
 
 async def test_a_call_waits_for_its_services_concurrency(ledger: Ledger) -> None:
-    """In the line, where it stands aside: others pass it, and it is named when a call has ended."""
+    """In the queue, where it stands aside: others pass it, and it is named when a call ends."""
     await know(ledger, 100)
     hold = (await wait(ledger, "a", 5, terms=ONE_AT_A_TIME)).hold
     first = await wait(ledger, "first", 90, terms=ONE_AT_A_TIME)
@@ -184,7 +192,7 @@ async def test_a_call_waits_for_its_services_concurrency(ledger: Ledger) -> None
     assert (first.code, second.code) == (Code.CONCURRENCY, Code.CONCURRENCY)
     assert first.place
     assert second.place
-    other = await ledger.reserve("b", 40, Terms(0), "other", "product")
+    other = await ledger.reserve(Ask("b", 40, Terms(0), "other", "product"))
     assert await served(ledger) == []
     await release(ledger, other.hold)
     await release(ledger, hold)
@@ -315,13 +323,13 @@ async def test_a_free_call_waits_for_the_request_rate_only(
     ledger = open_ledger(WITH_RATE)
     await reserve(ledger, "a", 0)
     assert (await wait(ledger, "b", 0, seconds=5)).place
-    assert 0 < (await ledger.ask_line()).slot_wait_ms <= 1000
+    assert 0 < (await ledger.next_in_queue()).slot_wait_ms <= 1000
     await know(ledger, 0)
     await take_place(ledger, "paid", 5)
     await take_place(ledger, "c", 0)
     await pass_time(1)
     assert await served(ledger) == ["b"]
-    assert (await ledger.ask_line()).slot_wait_ms == 0
+    assert (await ledger.next_in_queue()).slot_wait_ms == 0
     ledger.leave("b", "")
     assert await ledger.delivered(2)
     assert await served(ledger) == ["c"]

@@ -1,4 +1,4 @@
--- Note how the claimant's post of an alarm ended; see alarm.lua for the record.
+-- Note how the claimant's post of an alarm ended; see alarm_seen.lua for the record.
 --
 -- KEYS[1] alarms
 -- ARGV[3] the alarm's name         ARGV[4] the caller's name

@@ -1,11 +1,11 @@
-"""Who stands aside in the line, for its own service's sake, is in nobody's way."""
+"""Who stands aside in the queue, for its own service's sake, is in nobody's way."""
 
 from collections.abc import Awaitable, Callable
 
 import pytest
 from support.ledger_calls import ask_under, know, release, reserve_under
 
-from gateway.ledger import Admission, Code, Ledger, Rules, Terms
+from gateway.ledger import Admission, Ask, Code, Ledger, Rules, Terms
 
 PassTime = Callable[[float], Awaitable[None]]
 PATIENT_RULES = Rules(10_000, 0, 1, 60, 30_000)
@@ -18,7 +18,7 @@ async def wait(
     ledger: Ledger, name: str, cost: int, terms: Terms, service: str, *, place: str = ""
 ) -> Admission:
     return await ledger.reserve(
-        name, cost, terms, service, "product", wait_seconds=10**6, place=place
+        Ask(name, cost, terms, service, "product", wait_seconds=10**6, place=place)
     )
 
 
@@ -30,7 +30,7 @@ async def crowd(ledger: Ledger, cost: int, terms: Terms) -> list[str]:
 
 
 async def served(ledger: Ledger) -> list[str]:
-    return [place.rpartition("|")[2] for place in (await ledger.ask_line()).places]
+    return [place.rpartition("|")[2] for place in (await ledger.next_in_queue()).places]
 
 
 async def test_a_crowd_at_its_own_cap_stops_nobody_else(open_ledger, pass_time: PassTime) -> None:
@@ -66,11 +66,11 @@ async def test_a_crowd_at_its_own_cap_is_served_in_its_order(open_ledger) -> Non
         admitted = await wait(ledger, name, 1, CAPPED, "batch", place=place)
         assert admitted.hold
         holds.append(admitted.hold)
-    assert (await ledger.look()).services["batch"].waiting == 0
+    assert (await ledger.overview()).services["batch"].waiting == 0
 
 
 async def test_who_has_room_again_does_not_stand_behind_those_who_lack_tokens(open_ledger) -> None:
-    """A cheap call comes back to the line though dear ones of its service wait there for tokens."""
+    """A cheap call comes back though dear ones of its service wait there for tokens."""
     ledger = open_ledger(PATIENT_RULES)
     await know(ledger, 95)
     holds = [await reserve_under(ledger, name, 1, CAPPED, "batch") for name in "ab"]

@@ -16,9 +16,9 @@ redis.call('ZADD', GATEWAYS, whole(NOW), gateway)
 redis.call('ZREMRANGEBYSCORE', GATEWAYS, '-inf', whole(NOW - GATEWAY_LIFE))
 
 local slots = free_slots(slot, burst)
-local line = serve_line(slots)
+local queue = serve_queue(slots)
 local places = {}
-for _, waiting in ipairs(line.served) do
+for _, waiting in ipairs(queue.served) do
   if waiting.gateway == gateway then
     places[#places + 1] = waiting.place
   end

@@ -15,10 +15,11 @@ from support.waiting import until
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import (
     Admission,
+    Ask,
     Code,
     EmbeddedStore,
     Ledger,
-    Line,
+    Queue,
     RedisStore,
     Rules,
     Store,
@@ -30,7 +31,7 @@ from gateway.ledger.scripts import name_keys
 PassTime = Callable[[float], Awaitable[None]]
 Flush = Callable[[], Awaitable[None]]
 Command = Callable[..., Awaitable[Any]]
-OpenLine = Callable[..., Line]
+OpenQueue = Callable[..., Queue]
 RULES = Rules(150, 0, 1, 60, 300)
 WAITERS = 1000
 
@@ -52,7 +53,7 @@ def command(request: pytest.FixtureRequest, store: Store) -> Command:
 
 @pytest.fixture
 def count_places(command: Command, account: str) -> Callable[[], Awaitable[int]]:
-    """Return a function that counts the places in the line, those that do not count too."""
+    """Return a function that counts the places in the queue, those that do not count too."""
     return lambda: command("ZCARD", name_keys(account)[5])
 
 
@@ -68,14 +69,14 @@ def silence(command: Command, account: str) -> Callable[..., Awaitable[None]]:
 
 
 @pytest.fixture
-async def open_line() -> AsyncIterator[OpenLine]:
+async def open_queue() -> AsyncIterator[OpenQueue]:
     """Return a maker of lines that ask for ever."""
     tasks = []
 
-    def make(ledger: Ledger, at_most: int = 10) -> Line:
-        line = Line(ledger, at_most)
-        tasks.append(asyncio.create_task(line.run()))
-        return line
+    def make(ledger: Ledger, at_most: int = 10) -> Queue:
+        queue = Queue(ledger, at_most)
+        tasks.append(asyncio.create_task(queue.run()))
+        return queue
 
     yield make
     for task in tasks:
@@ -89,12 +90,12 @@ async def wait(
 ) -> Admission:
     """Reserve as a call that may wait for so many more seconds."""
     return await ledger.reserve(
-        name, tokens, Terms(0), "shop", "product", wait_seconds=seconds, place=place
+        Ask(name, tokens, Terms(0), "shop", "product", wait_seconds=seconds, place=place)
     )
 
 
 async def take_place(ledger: Ledger, name: str, tokens: int, *, seconds: float = 60) -> str:
-    """Reserve, and insist on a place in the line."""
+    """Reserve, and insist on a place in the queue."""
     waiting = await wait(ledger, name, tokens, seconds=seconds)
     assert waiting.place, waiting
     return waiting.place
@@ -102,7 +103,7 @@ async def take_place(ledger: Ledger, name: str, tokens: int, *, seconds: float =
 
 async def served(ledger: Ledger) -> list[str]:
     """Return the ids of the gateway's waiting calls that would run now."""
-    return [place.rpartition("|")[2] for place in (await ledger.ask_line()).places]
+    return [place.rpartition("|")[2] for place in (await ledger.next_in_queue()).places]
 
 
 @pytest.mark.parametrize(("seconds", "is_gone"), [(2.5, False), (3.1, True)])
@@ -117,10 +118,10 @@ async def test_a_gateway_that_is_silent_for_three_seconds_waits_for_nothing(
     await take_place(dead, "c", 1)
     await release(ledger, hold)
     await silence(dead, seconds)
-    assert (await ledger.look()).services["shop"].waiting == (0 if is_gone else 2)
+    assert (await ledger.overview()).services["shop"].waiting == (0 if is_gone else 2)
     assert await ask(ledger, "newcomer", 10, 0) == (Code.DONE if is_gone else Code.FLOOR)
     assert await count_places() == (0 if is_gone else 2)
-    assert (await dead.ask_line()).is_forgotten == is_gone
+    assert (await dead.next_in_queue()).is_forgotten == is_gone
 
 
 async def test_a_gateway_that_was_thought_gone_is_told_once(
@@ -130,13 +131,13 @@ async def test_a_gateway_that_was_thought_gone_is_told_once(
     other = open_ledger()
     await know(ledger, 0)
     first = await take_place(ledger, "first", 15)
-    assert not (await ledger.ask_line()).is_forgotten
+    assert not (await ledger.next_in_queue()).is_forgotten
     second = await take_place(other, "second", 15, seconds=100)
     await silence(ledger, 4)
     await pass_time(30)
     assert await served(other) == ["second"]
-    assert (await ledger.ask_line()).is_forgotten
-    assert not (await ledger.ask_line()).is_forgotten
+    assert (await ledger.next_in_queue()).is_forgotten
+    assert not (await ledger.next_in_queue()).is_forgotten
     assert (await wait(ledger, "first", 15, place=first)).code == Code.DONE
     assert (await wait(other, "second", 15, place=second, seconds=100)).place == second
 
@@ -168,7 +169,7 @@ async def test_a_caller_who_leaves_gives_up_its_place(ledger: Ledger, count_plac
 async def test_a_place_that_its_caller_never_heard_of_keeps_nobody_waiting(
     ledger: Ledger, pass_time: PassTime, count_places
 ) -> None:
-    """Known by its id only, it stops counting when its turn comes, and as the first in line."""
+    """Known by its id only, it stops counting when its turn comes, and as the first."""
     await know(ledger, 0)
     await take_place(ledger, "large", 100, seconds=600)
     await take_place(ledger, "a", 15, seconds=600)
@@ -191,10 +192,10 @@ async def test_who_is_answered_has_no_place(
     assert (await wait(ledger, "admitted", 10, place=places[0])).code == Code.DONE
     assert (await wait(ledger, "late", 30, seconds=0, place=places[1])).code == Code.FLOOR
     assert await count_places() == 1
-    capped = await ledger.reserve(
+    capped = await ledger.reserve(Ask(
         "capped", 10, Terms(0, tokens_per_hour=15), "shop", "product",
         wait_seconds=60, place=places[2],
-    )  # fmt: skip
+    ))  # fmt: skip
     assert (capped.code, await count_places()) == (Code.QUOTA, 0)
 
 
@@ -219,14 +220,14 @@ async def test_an_emptied_store_gets_its_line_back_in_the_old_order(
 async def test_a_store_that_has_failed_over_keeps_its_line(
     ledger: Ledger, store: Store, pass_time: PassTime
 ) -> None:
-    """With the balance unknown nobody is served but free calls, and then the line goes on."""
+    """With the balance unknown nobody is served but free calls, and then the queue goes on."""
     await know(ledger, 0)
     await take_place(ledger, "a", 15)
-    before = (await run(ledger, scripts.LOOK, 0, 0)).epoch
+    before = (await run(ledger, scripts.OVERVIEW, 0, 0)).epoch
     store._run_id = f"{store._run_id}.2"
     assert await served(ledger) == []
     assert await ask(ledger, "free", 0, 0) == Code.DONE
-    assert (await run(ledger, scripts.LOOK, 0, 0)).epoch > before
+    assert (await run(ledger, scripts.OVERVIEW, 0, 0)).epoch > before
     await know(ledger, 0)
     await pass_time(30)
     assert await served(ledger) == ["a"]
@@ -241,23 +242,23 @@ async def seconds_of(wait: Awaitable[None]) -> float:
 
 @contextlib.asynccontextmanager
 async def asked(ear: Any) -> AsyncIterator[None]:
-    """Wait, after what happens within, until the line has been asked about once more."""
+    """Wait, after what happens within, until the queue has been asked about once more."""
     before = questions(ear)
     yield
     await until(lambda: questions(ear) > before, every=0.002)
 
 
 def questions(ear: Any) -> int:
-    return [script for script, _ in ear.heard].count("line")
+    return [script for script, _ in ear.heard].count("next_in_queue")
 
 
-async def wait_for_a_release(line: Line, ledger: Ledger, other: Ledger, ear: Any) -> float:
+async def wait_for_a_release(queue: Queue, ledger: Ledger, other: Ledger, ear: Any) -> float:
     """Wait until the other has released what the call needs; return how late that is heard of."""
     await know(ledger, 20, 59_000)
     hold = await reserve(other, "held", 20, 0)
     place = await take_place(ledger, "a", 15)
     async with asked(ear):
-        turn = asyncio.create_task(line.wait(place, 59))
+        turn = asyncio.create_task(queue.wait(place, 59))
     assert not turn.done()
     await release(other, hold)
     seconds = await seconds_of(turn)
@@ -267,22 +268,22 @@ async def wait_for_a_release(line: Line, ledger: Ledger, other: Ledger, ear: Any
     return seconds
 
 
-async def test_a_release_is_heard_of(open_ledger, open_line: OpenLine, ear: Any) -> None:
+async def test_a_release_is_heard_of(open_ledger, open_queue: OpenQueue, ear: Any) -> None:
     """One's own at once, another gateway's a quarter of a second later at most."""
     ledger, other = open_ledger(), open_ledger()
-    line = open_line(ledger)
-    assert min([await wait_for_a_release(line, ledger, ledger, ear) for _ in range(3)]) < 0.1
-    assert min([await wait_for_a_release(line, ledger, other, ear) for _ in range(3)]) < 0.3
+    queue = open_queue(ledger)
+    assert min([await wait_for_a_release(queue, ledger, ledger, ear) for _ in range(3)]) < 0.1
+    assert min([await wait_for_a_release(queue, ledger, other, ear) for _ in range(3)]) < 0.3
 
 
-async def test_a_lump_is_heard_of_when_it_falls(ledger: Ledger, open_line: OpenLine) -> None:
+async def test_a_lump_is_heard_of_when_it_falls(ledger: Ledger, open_queue: OpenQueue) -> None:
     """Not before it, when the call would ask in vain, and not a whole question later."""
-    line = open_line(ledger)
+    queue = open_queue(ledger)
     late = []
     for name in "abc":
         await know(ledger, 0, 500)
         place = await take_place(ledger, name, 20)
-        late.append(await seconds_of(line.wait(place, 59)))
+        late.append(await seconds_of(queue.wait(place, 59)))
         admission = await wait(ledger, name, 20, place=place)
         assert admission.hold
         await release(ledger, admission.hold)
@@ -290,16 +291,16 @@ async def test_a_lump_is_heard_of_when_it_falls(ledger: Ledger, open_line: OpenL
 
 
 async def test_an_observation_that_raises_the_balance_is_heard_of(
-    ledger: Ledger, open_line: OpenLine, ear: Any
+    ledger: Ledger, open_queue: OpenQueue, ear: Any
 ) -> None:
     """At once."""
-    line = open_line(ledger)
+    queue = open_queue(ledger)
     late = []
     for name in "abc":
         await know(ledger, 0, 59_000)
         place = await take_place(ledger, name, 20)
         async with asked(ear):
-            turn = asyncio.create_task(line.wait(place, 59))
+            turn = asyncio.create_task(queue.wait(place, 59))
         await know(ledger, 20, 59_000)
         late.append(await seconds_of(turn))
         ledger.leave(name, place)
@@ -307,101 +308,101 @@ async def test_an_observation_that_raises_the_balance_is_heard_of(
 
 
 async def test_only_those_whose_turn_it_is_are_told(
-    ledger: Ledger, open_line: OpenLine, ear: Any
+    ledger: Ledger, open_queue: OpenQueue, ear: Any
 ) -> None:
     """The others wait on; and nobody is told whose wait has ended."""
-    line = open_line(ledger)
+    queue = open_queue(ledger)
     await know(ledger, 0, 59_000)
     first = await take_place(ledger, "first", 15)
     second = await take_place(ledger, "second", 15, seconds=120)
-    turns = [asyncio.create_task(line.wait(place, 59)) for place in (first, second)]
-    assert await seconds_of(line.wait("none of the line", 0.05)) >= 0.05
+    turns = [asyncio.create_task(queue.wait(place, 59)) for place in (first, second)]
+    assert await seconds_of(queue.wait("none of the queue", 0.05)) >= 0.05
     await know(ledger, 20, 59_000)
     await asyncio.wait_for(turns[0], 10)
     async with asked(ear):
         pass
     assert not turns[1].done()
-    line.call_all()
+    queue.call_all()
     await asyncio.wait_for(turns[1], 10)
 
 
 async def test_a_new_epoch_has_all_ask_again(
-    ledger: Ledger, open_line: OpenLine, store: Store, ear: Any
+    ledger: Ledger, open_queue: OpenQueue, store: Store, ear: Any
 ) -> None:
     """Their places may be gone, in a store that knows the gateway nonetheless."""
-    line = open_line(ledger)
+    queue = open_queue(ledger)
     await know(ledger, 0, 59_000)
     places = [await take_place(ledger, name, 10) for name in "ab"]
     async with asked(ear):
-        waiting = asyncio.gather(*(line.wait(place, 59) for place in places))
+        waiting = asyncio.gather(*(queue.wait(place, 59) for place in places))
     assert not waiting.done()
     store._run_id = f"{store._run_id}.2"
     await asyncio.wait_for(waiting, 10)
 
 
 async def test_a_gateway_that_was_silent_has_all_ask_again(
-    ledger: Ledger, open_line: OpenLine, silence
+    ledger: Ledger, open_queue: OpenQueue, silence
 ) -> None:
     """As their places may be gone, too."""
-    line = open_line(ledger)
+    queue = open_queue(ledger)
     await know(ledger, 0, 59_000)
     place = await take_place(ledger, "a", 15)
     await silence(ledger, 4)
-    await asyncio.wait_for(line.wait(place, 59), 10)
+    await asyncio.wait_for(queue.wait(place, 59), 10)
 
 
 async def test_a_line_has_room_for_so_many_and_none_when_it_closes(
-    ledger: Ledger, open_line: OpenLine
+    ledger: Ledger, open_queue: OpenQueue
 ) -> None:
     """Whoever waits when the gateway stops is told at once."""
-    line = open_line(ledger, at_most=2)
+    queue = open_queue(ledger, at_most=2)
     await know(ledger, 0, 59_000)
     turns = []
     for name in "ab":
-        assert line.has_room
-        turns.append(asyncio.create_task(line.wait(await take_place(ledger, name, 10), 59)))
+        assert queue.has_room
+        turns.append(asyncio.create_task(queue.wait(await take_place(ledger, name, 10), 59)))
         await asyncio.sleep(0)
-    assert not line.has_room
+    assert not queue.has_room
     turns[0].cancel()
     await asyncio.gather(turns[0], return_exceptions=True)
-    assert line.has_room
-    line.close()
+    assert queue.has_room
+    queue.close()
     await asyncio.wait_for(turns[1], 10)
-    assert not line.has_room
+    assert not queue.has_room
 
 
 async def test_a_lost_store_has_all_ask_again(
-    open_store, own_server: RedisServer, account: str, ear, open_line: OpenLine
+    open_store, own_server: RedisServer, account: str, ear, open_queue: OpenQueue
 ) -> None:
-    """What they ask next tells them so; the line itself goes on when the store is back."""
+    """What they ask next tells them so; the queue itself goes on when the store is back."""
     store: RedisStore = await open_store()
     ledger = Ledger(store, account, RULES, ear)
-    line = open_line(ledger)
+    queue = open_queue(ledger)
     await know(ledger, 0, 59_000)
     place = await take_place(ledger, "a", 15)
-    turn = asyncio.create_task(line.wait(place, 59))
+    turn = asyncio.create_task(queue.wait(place, 59))
     await asyncio.sleep(0)
     own_server.kill()
     await asyncio.wait_for(turn, 10)
     await until(lambda: not store.up)
     with pytest.raises(LedgerUnavailable):
-        await ledger.ask_line()
+        await ledger.next_in_queue()
     own_server.start()
     await until(lambda: store.up)
     await know(ledger, 0, 300)
-    await asyncio.wait_for(line.wait(await take_place(ledger, "b", 15), 59), 10)
+    await asyncio.wait_for(queue.wait(await take_place(ledger, "b", 15), 59), 10)
     assert await is_admitted(ledger, "c", 5)
 
 
 async def test_a_thousand_waiting_calls_cost_next_to_nothing(
-    open_store, own_server: RedisServer, account: str, ear, open_line: OpenLine
+    open_store, own_server: RedisServer, account: str, ear, open_queue: OpenQueue
 ) -> None:
     """However many wait: a gateway asks the store a few times a second."""
     ledger = Ledger(await open_store(), account, RULES, ear)
-    line = open_line(ledger, WAITERS)
+    queue = open_queue(ledger, WAITERS)
     await know(ledger, 0, 59_000, rate=6000)
     places = [await take_place(ledger, f"w{n}", n % 5 + 1) for n in range(WAITERS)]
-    waiting = asyncio.gather(*(line.wait(place, 59) for place in places))
+    waiting = asyncio.gather(*(queue.wait(place, 59) for place in places))
     await asyncio.sleep(0.5)
     before, began_at, used = scripts_run(own_server), time.monotonic(), time.process_time()
     await asyncio.sleep(2)
@@ -413,7 +414,7 @@ async def test_a_thousand_waiting_calls_cost_next_to_nothing(
     )
     assert not waiting.done()
     assert 4 <= calls <= 5 * seconds
-    line.close()
+    queue.close()
     await waiting
 
 
