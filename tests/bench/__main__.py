@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from support.loop_watch import Findings
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer
+from support.measure.loop_watch import Findings
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer
 
 from bench.load import Run, call
 from bench.upstream import RATE

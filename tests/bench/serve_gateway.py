@@ -10,7 +10,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from support.loop_watch import LoopWatch, tell_into
+from support.measure.loop_watch import LoopWatch, tell_into
 
 from gateway.app import serving, settle_memory
 from gateway.log import set_up_logging

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from support.weather import Request
+from support.callers.mixed_calls import Request
 
 from chaos.calls import End, call
 from chaos.fleet import REPLICAS, Fleet, products

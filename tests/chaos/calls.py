@@ -4,10 +4,10 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from support.crowd import BROKEN, verdict
-from support.refusals import read_refusal
-from support.weather import Request
-from support.wire import Answer, Caller, write_request
+from support.callers.crowd import BROKEN, verdict
+from support.callers.mixed_calls import Request
+from support.callers.refusals import read_refusal
+from support.callers.wire import Answer, Caller, write_request
 
 HANG_SECONDS = 12.0
 """Beyond every deadline there is: patience for a balance, the time-out of a call, and slack."""

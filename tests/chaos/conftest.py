@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from support import vitals
-from support.redis_server import MISSING, REDIS_SERVER
+from support.measure import vitals
+from support.redis.server import MISSING, REDIS_SERVER
 
 from chaos.lanes import Lanes
 from chaos.promises import Crossing

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from support.callers.mixed_calls import Request
 from support.waiting import until
-from support.weather import Request
 
 from chaos.callers import ONE, Callers
 from chaos.calls import End, call

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from support.fault_proxy import Direction, FaultProxy
+from support.network.fault_proxy import Direction, FaultProxy
 
 from chaos import strikes
 from chaos.fleet import UPSTREAM_SECONDS

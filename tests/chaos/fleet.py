@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 from redis.asyncio import Redis
-from support.fault_proxy import FaultProxy
-from support.processes import Gateway, Machines
-from support.redis_server import RedisServer
-from support.vitals import open_descriptors, resident_bytes
+from support.callers.wire import Answer, ask
+from support.gateways.processes import Gateway, Machines
+from support.measure.vitals import open_descriptors, resident_bytes
+from support.network.fault_proxy import FaultProxy
+from support.redis.server import RedisServer
 from support.waiting import until
-from support.wire import Answer, ask
 
 from gateway.ledger.scripts import name_keys
 

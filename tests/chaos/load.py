@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from support.weather import Request
-from support.wire import Answer, write_request
+from support.callers.mixed_calls import Request
+from support.callers.wire import Answer, write_request
 
 from chaos.calls import HANG_SECONDS, End, find_fault_with
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from support.weather import Request
+from support.callers.mixed_calls import Request
 
 from chaos.fleet import products
 

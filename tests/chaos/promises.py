@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.processes import KEY
+from support.gateways.processes import KEY
 from support.waiting import until
 
 from chaos.fleet import KEYS, Fleet

@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from support.processes import Machines
-from support.redis_server import RedisServer
-from support.rush import FLOOR, Plan, Rush, parties_of
-from support.rush_books import Books, describe
+from support.gateways.processes import Machines
+from support.redis.server import RedisServer
+from support.rush.books import Books, describe
+from support.rush.rush import FLOOR, Plan, Rush, parties_of
 
 RATE = 600
 TOKENS = 700

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
-from support.weather import Request
+from support.callers.mixed_calls import Request
 
 from chaos.calls import call
 from chaos.crossing import ANSWERED_SECONDS, REFUSED_SECONDS

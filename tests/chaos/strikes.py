@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
-from support.fault_proxy import FaultProxy
+from support.network.fault_proxy import FaultProxy
 from support.waiting import until
 
 from chaos.fleet import REPLICAS, Fleet

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from support.fault_proxy import Direction, FaultProxy
+from support.network.fault_proxy import Direction, FaultProxy
 from support.waiting import until
 
 

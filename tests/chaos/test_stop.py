@@ -5,9 +5,9 @@ import time
 from collections import Counter
 
 import pytest
-from support.processes import Machines
+from support.callers.mixed_calls import Request
+from support.gateways.processes import Machines
 from support.waiting import until
-from support.weather import Request
 
 from chaos.calls import call
 

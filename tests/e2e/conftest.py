@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.processes import Machines
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer
+from support.gateways.processes import Machines
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,12 +5,12 @@ import re
 
 import pytest
 from redis.asyncio import Redis
-from support.crowd import agree
-from support.processes import KEY
-from support.service_calls import call, products, until_waiting
+from support.callers.crowd import agree
+from support.callers.service_calls import call, products, until_waiting
+from support.callers.wire import ask
+from support.gateways.processes import KEY
+from support.network.webhook_receiver import receiving
 from support.waiting import until
-from support.webhook_receiver import receiving
-from support.wire import ask
 
 pytestmark = pytest.mark.e2e
 

@@ -5,8 +5,8 @@ import re
 import time
 
 import pytest
-from support.crowd import ONE_TOKEN
-from support.prometheus import ALERTS, DASHBOARD, MISSING, PROMETHEUS, Prometheus, fill_in
+from support.callers.crowd import ONE_TOKEN
+from support.deploy.prometheus import ALERTS, DASHBOARD, MISSING, PROMETHEUS, Prometheus, fill_in
 from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not PROMETHEUS, reason=MISSING)]

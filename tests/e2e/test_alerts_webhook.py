@@ -6,12 +6,12 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 import pytest
-from support.fault_proxy import FaultProxy
-from support.processes import KEY
-from support.stopwatch import Stopwatch
+from support.callers.wire import ask
+from support.gateways.processes import KEY
+from support.measure.stopwatch import Stopwatch
+from support.network.fault_proxy import FaultProxy
+from support.network.webhook_receiver import SECRET_PATH, receiving
 from support.waiting import until
-from support.webhook_receiver import SECRET_PATH, receiving
-from support.wire import ask
 
 pytestmark = pytest.mark.e2e
 

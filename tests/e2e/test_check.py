@@ -4,11 +4,11 @@ import asyncio
 import re
 
 import pytest
-from support.certificates import serve_with, sign_for_loopback
-from support.processes import KEY
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer
-from support.scripted_keepa import scripted_keepa
-from support.webhook_receiver import SECRET_PATH, receiving
+from support.gateways.processes import KEY
+from support.keepa.scripted import scripted_keepa
+from support.network.certificates import serve_with, sign_for_loopback
+from support.network.webhook_receiver import SECRET_PATH, receiving
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer
 
 pytestmark = pytest.mark.e2e
 

@@ -4,12 +4,12 @@ import asyncio
 import json
 
 import pytest
-from support.processes import KEY, Machines
-from support.routed_keepa import ASINS, Async, Sync, watch_the_loop
-from support.stopwatch import Stopwatch
+from support.gateways.processes import KEY, Machines
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until
 
 import keepa_gateway_client as client
+from e2e.routed_keepa import ASINS, Async, Sync, watch_the_loop
 
 pytestmark = pytest.mark.e2e
 

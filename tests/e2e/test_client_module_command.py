@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import Gateway, Machines, Simulator
-from support.routed_keepa import ASINS
+from support.gateways.processes import Gateway, Machines, Simulator
+
+from e2e.routed_keepa import ASINS
 
 pytestmark = pytest.mark.e2e
 

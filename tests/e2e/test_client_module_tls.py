@@ -8,13 +8,13 @@ import sys
 import aiohttp
 import pytest
 import requests
-from support.front import Front, needs_front
-from support.processes import Machines
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer
-from support.routed_keepa import ASINS, Async, Sync
+from support.deploy.front import Front, needs_front
+from support.gateways.processes import Machines
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer
 from support.waiting import until
 
 import keepa_gateway_client as client
+from e2e.routed_keepa import ASINS, Async, Sync
 
 pytestmark = [pytest.mark.e2e, needs_front]
 

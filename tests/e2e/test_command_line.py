@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import KEY
+from support.gateways.processes import KEY
 
 from gateway import __version__
 
@@ -130,7 +130,7 @@ async def test_the_module_is_the_command(machines, monkeypatch, arguments):
     assert script, "the package is not installed"
     as_module = machines.run(*arguments, columns=100)
     code = await as_module.ended()
-    monkeypatch.setattr("support.processes.COMMAND", [script])
+    monkeypatch.setattr("support.gateways.processes.COMMAND", [script])
     as_command = machines.run(*arguments, columns=100)
     assert await as_command.ended() == code == (0 if arguments else 2)
     assert as_command.output == as_module.output

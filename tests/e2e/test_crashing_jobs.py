@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.crowd import ONE_TOKEN, Slow
-from support.processes import Gateway
+from support.callers.crowd import ONE_TOKEN, Slow
+from support.gateways.processes import Gateway
 from support.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 class FaultyGateway(Gateway):
     """`keepa-gateway serve` whose observer crashes while a file is there."""
 
-    command = (sys.executable, "-m", "support.serve_crashing")
+    command = (sys.executable, "-m", "e2e.serve_crashing")
 
     def __init__(self, folder: Path, **settings: object) -> None:
         super().__init__(folder, pythonpath=Path(__file__).parents[1], **settings)

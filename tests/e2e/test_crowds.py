@@ -12,10 +12,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from support.crowd import ONE_TOKEN, verdict
-from support.vitals import open_descriptors
+from support.callers.crowd import ONE_TOKEN, verdict
+from support.callers.wire import Caller, write_request
+from support.measure.vitals import open_descriptors
 from support.waiting import until
-from support.wire import Caller, write_request
 
 pytestmark = pytest.mark.e2e
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from playwright.async_api import async_playwright, expect
-from support.redis_server import free_port
+from support.redis.server import free_port
 
 pytestmark = pytest.mark.e2e
 

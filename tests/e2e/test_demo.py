@@ -6,10 +6,10 @@ import signal
 import socket
 
 import pytest
-from support.processes import KEY
-from support.redis_server import free_port
+from support.callers.wire import ask
+from support.gateways.processes import KEY
+from support.redis.server import free_port
 from support.waiting import until
-from support.wire import ask
 
 from gateway.commands import demo, demo_script
 from gateway.commands.demo_script import Step

@@ -7,9 +7,9 @@ import asyncio
 import time
 
 import pytest
-from support.crowd import Slow
+from support.callers.crowd import Slow
+from support.network.webhook_receiver import receiving
 from support.waiting import until
-from support.webhook_receiver import receiving
 
 pytestmark = pytest.mark.e2e
 

@@ -6,7 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.foreign_clients import (
+from support.callers.wire import ask
+from support.gateways.processes import KEY, Gateway, Machines, Simulator
+from support.redis.server import RedisServer
+from support.waiting import until
+
+from e2e.foreign_clients import (
     FOREIGN_CLIENTS,
     PROGRAMS,
     SERVICE_KEYS,
@@ -20,10 +25,6 @@ from support.foreign_clients import (
     pick,
     secret_of,
 )
-from support.processes import KEY, Gateway, Machines, Simulator
-from support.redis_server import RedisServer
-from support.waiting import until
-from support.wire import ask
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.foreign_clients import (
+from support.deploy.front import Front, needs_front
+from support.gateways.processes import Gateway, Machines
+from support.waiting import until
+
+from e2e.foreign_clients import (
     FOREIGN_CLIENTS,
     SERVICE_KEYS,
     Curl,
@@ -16,9 +20,6 @@ from support.foreign_clients import (
     make_installed,
     pick,
 )
-from support.front import Front, needs_front
-from support.processes import Gateway, Machines
-from support.waiting import until
 
 pytestmark = [pytest.mark.e2e, needs_front]
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
-from support.constraints import read_pins
-from support.crowd import ONE_TOKEN, Slow
-from support.dockerfile import ROOT, Context, Step, build
-from support.redis_server import free_port
+from support import ROOT
+from support.callers.crowd import ONE_TOKEN, Slow
+from support.deploy.constraints import read_pins
+from support.deploy.dockerfile import Context, Step, build
+from support.redis.server import free_port
 from support.waiting import until
 
 from gateway import __version__
@@ -51,7 +52,7 @@ def start(image, machines, monkeypatch):
         entry = image.settled["ENTRYPOINT"].words
         assert image.settled["CMD"].words == ["serve"]
         command = ["env", f"--chdir={image.place('.')}", *before, image.find(entry[0]), *entry[1:]]
-        monkeypatch.setattr("support.processes.COMMAND", command)
+        monkeypatch.setattr("support.gateways.processes.COMMAND", command)
         given = {name.lower(): value for name, value in image.environment.items()}
         return machines.serve(
             **{**given, "pythonpath": "", "keepa_api_key": "", "keepa_base_url": "simulator"}

@@ -10,7 +10,7 @@ import keepa.keepa_async
 import keepa.keepa_sync
 import pytest
 import requests
-from support.processes import KEY, Machines
+from support.gateways.processes import KEY, Machines
 from support.waiting import until
 
 pytestmark = pytest.mark.e2e

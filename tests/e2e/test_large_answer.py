@@ -5,9 +5,9 @@ import zlib
 from pathlib import Path
 
 import pytest
-from support.crowd import agree
+from support.callers.crowd import agree
+from support.callers.wire import Caller, write_request
 from support.waiting import until, within
-from support.wire import Caller, write_request
 
 pytestmark = [
     pytest.mark.e2e,

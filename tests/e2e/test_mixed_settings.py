@@ -7,11 +7,11 @@ import time
 from collections import Counter
 
 import pytest
-from support.crowd import BROKEN, agree, verdict
-from support.processes import KEY
-from support.service_calls import BATCH, SHOP, call, products, until_waiting
+from support.callers.crowd import BROKEN, agree, verdict
+from support.callers.service_calls import BATCH, SHOP, call, products, until_waiting
+from support.callers.wire import ask
+from support.gateways.processes import KEY
 from support.waiting import until
-from support.wire import ask
 
 pytestmark = pytest.mark.e2e
 

@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from support.crowd import burst
-from support.rush import Plan, Rush, parties_of
-from support.rush_books import Books
+from support.callers.crowd import burst
+from support.rush.books import Books
+from support.rush.rush import Plan, Rush, parties_of
 
 pytestmark = pytest.mark.e2e
 

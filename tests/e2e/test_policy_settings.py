@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.processes import KEY
+from support.gateways.processes import KEY
 
 pytestmark = pytest.mark.e2e
 

@@ -6,7 +6,8 @@ import re
 import shutil
 
 import pytest
-from support.docs import PAGES, ROOT, read_blocks
+from support import ROOT
+from support.docs import PAGES, read_blocks
 
 pytestmark = [
     pytest.mark.e2e,

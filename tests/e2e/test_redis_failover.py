@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
-from support.crowd import ONE_TOKEN, Slow, Trickle, agree, all_spent, verdict
-from support.redis_group import Cluster, Watched, say
-from support.redis_server import MISSING, REDIS_SERVER
-from support.stopwatch import Stopwatch
+from support.callers.crowd import ONE_TOKEN, Slow, Trickle, agree, all_spent, verdict
+from support.measure.stopwatch import Stopwatch
+from support.redis.group import Cluster, Watched, say
+from support.redis.server import MISSING, REDIS_SERVER
 from support.waiting import until
 
 from gateway.ledger.scripts import name_keys

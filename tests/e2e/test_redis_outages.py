@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.crowd import ONE_TOKEN, Slow, Trickle, agree, all_spent, verdict
-from support.redis_relay import SlowRelay
-from support.stopwatch import Stopwatch
+from support.callers.crowd import ONE_TOKEN, Slow, Trickle, agree, all_spent, verdict
+from support.measure.stopwatch import Stopwatch
+from support.network.slow_relay import SlowRelay
 from support.waiting import until
 
 pytestmark = pytest.mark.e2e

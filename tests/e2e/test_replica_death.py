@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from support.crowd import ONE_TOKEN, Slow, Trickle, agree, all_spent
+from support.callers.crowd import ONE_TOKEN, Slow, Trickle, agree, all_spent
 from support.waiting import until
 
 pytestmark = pytest.mark.e2e

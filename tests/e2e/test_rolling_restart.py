@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 import requests
-from support.balancer import Balancer
 from support.waiting import until
+
+from e2e.balancer import Balancer
 
 pytestmark = pytest.mark.e2e
 

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from support.redis_server import free_port
-from support.scripted_keepa import answer, scripted_keepa
+from support.callers.wire import Caller, ask, write_request
+from support.keepa.scripted import answer, scripted_keepa
+from support.redis.server import free_port
 from support.waiting import until
-from support.wire import Caller, ask, write_request
 
 pytestmark = pytest.mark.e2e
 

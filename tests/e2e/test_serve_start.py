@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from support.processes import COMMAND
+from support.gateways.processes import COMMAND
 from support.waiting import until
 
 pytestmark = pytest.mark.e2e

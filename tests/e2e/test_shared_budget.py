@@ -3,8 +3,8 @@
 from collections import Counter
 
 import pytest
-from support.crowd import agree, burst, verdict
-from support.refusals import read_refusal
+from support.callers.crowd import agree, burst, verdict
+from support.callers.refusals import read_refusal
 
 pytestmark = pytest.mark.e2e
 

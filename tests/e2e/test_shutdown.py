@@ -5,10 +5,10 @@ import time
 
 import orjson
 import pytest
-from support.crowd import Slow, agree
-from support.stopwatch import Stopwatch
+from support.callers.crowd import Slow, agree
+from support.callers.wire import Caller, write_request
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until
-from support.wire import Caller, write_request
 
 pytestmark = pytest.mark.e2e
 

@@ -4,7 +4,7 @@ import asyncio
 import signal
 
 import pytest
-from support.scripted_keepa import answer, scripted_keepa
+from support.keepa.scripted import answer, scripted_keepa
 from support.waiting import until
 
 pytestmark = pytest.mark.e2e

@@ -9,8 +9,8 @@ import time
 from collections import Counter
 
 import pytest
-from support.crowd import Slow, Trickle, agree, all_spent, burst, verdict
-from support.stopwatch import Stopwatch
+from support.callers.crowd import Slow, Trickle, agree, all_spent, burst, verdict
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until
 
 pytestmark = pytest.mark.e2e

@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 
 import pytest
-from support.crowd import ONE_TOKEN, Slow, agree, verdict
-from support.refusals import read_refusal
-from support.stopwatch import Stopwatch
+from support.callers.crowd import ONE_TOKEN, Slow, agree, verdict
+from support.callers.refusals import read_refusal
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until
 
 pytestmark = pytest.mark.e2e

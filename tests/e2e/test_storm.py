@@ -8,10 +8,10 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
-from support.crowd import BROKEN, Trickle, agree, all_spent, verdict
-from support.processes import KEY
-from support.weather import mixed_request
-from support.wire import Caller, write_request
+from support.callers.crowd import BROKEN, Trickle, agree, all_spent, verdict
+from support.callers.mixed_calls import mixed_request
+from support.callers.wire import Caller, write_request
+from support.gateways.processes import KEY
 
 from gateway.simulator.steering import Fault
 

@@ -7,10 +7,10 @@ import subprocess
 from contextlib import AsyncExitStack
 
 import pytest
-from support.front import CADDY, Front, needs_front
-from support.scripted_keepa import answer, scripted_keepa
+from support.callers.wire import Caller, write_request
+from support.deploy.front import CADDY, Front, needs_front
+from support.keepa.scripted import answer, scripted_keepa
 from support.waiting import until, within
-from support.wire import Caller, write_request
 
 pytestmark = [pytest.mark.e2e, needs_front]
 

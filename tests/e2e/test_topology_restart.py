@@ -5,10 +5,10 @@ import time
 from collections import Counter
 
 import pytest
-from support.crowd import BROKEN, agree, verdict
-from support.topology import Topology, needs_topology
+from support.callers.crowd import BROKEN, agree, verdict
+from support.callers.wire import Caller, write_request
+from support.deploy.topology import Topology, needs_topology
 from support.waiting import until
-from support.wire import Caller, write_request
 
 pytestmark = [pytest.mark.e2e, needs_topology]
 

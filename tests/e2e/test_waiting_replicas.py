@@ -8,11 +8,12 @@ import keepa
 import keepa.keepa_sync
 import pytest
 import requests
-from support.crowd import Trickle, agree
-from support.stopwatch import Stopwatch
-from support.visits import Visit, of_cost
+from support.callers.crowd import Trickle, agree
+from support.callers.visits import Visit, of_cost
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until
-from support.waiting_pair import FLOOR, PATIENCE_SECONDS, WaitingPair
+
+from e2e.waiting_pair import FLOOR, PATIENCE_SECONDS, WaitingPair
 
 pytestmark = pytest.mark.e2e
 

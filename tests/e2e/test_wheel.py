@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 from packaging.requirements import Requirement
-from support.docs import ROOT
+from support import ROOT
 
 from gateway import __version__
 
@@ -85,7 +85,7 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel):
 
 async def test_it_runs_from_an_empty_folder(installed, machines, monkeypatch):
     """Installed, the command tells its version, checks, answers, refuses and shows its page."""
-    monkeypatch.setattr("support.processes.COMMAND", [str(installed / "keepa-gateway")])
+    monkeypatch.setattr("support.gateways.processes.COMMAND", [str(installed / "keepa-gateway")])
     version = machines.run("--version")
     assert await version.ended() == 0
     assert version.output == f"keepa-gateway {__version__}\n"

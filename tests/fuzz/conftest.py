@@ -1,7 +1,7 @@
 """Properties on inputs that nobody thought of; short with all other tests, long by `make fuzz`."""
 
 import pytest
-from support.exploring import Explorer
+from support.measure.exploring import Explorer
 
 _TOLD = "told by a fuzz"
 

@@ -6,7 +6,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import strategies as st
-from support.exploring import Longest, measure_ms
+from support.measure.exploring import Longest, measure_ms
 
 from gateway.keepa.costs import CostTable, limit_codes
 from gateway.simulator import charges

@@ -9,7 +9,7 @@ from urllib.parse import quote_plus, unquote_to_bytes
 import pytest
 from hypothesis import strategies as st
 from multidict import CIMultiDict
-from support.exploring import Longest, measure_ms
+from support.measure.exploring import Longest, measure_ms
 
 from gateway.errors import BadRequest
 from gateway.front import credentials

@@ -8,9 +8,9 @@ from concurrent.futures import Executor, Future
 
 import pytest
 from hypothesis import strategies as st
-from support.documents import CUTS, NOWHERE, documents, parse
-from support.exploring import Longest, measure_ms
+from support.measure.exploring import Longest, measure_ms
 
+from fuzz.documents import CUTS, NOWHERE, documents, parse
 from gateway.keepa.envelope import Envelope, EnvelopeReader, read_envelope
 from gateway.keepa.envelope.scanner import PIECE_BYTES, Scanner
 

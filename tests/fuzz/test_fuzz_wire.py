@@ -3,11 +3,13 @@
 from collections import Counter
 
 import pytest
-from support.exploring import Longest
-from support.guarded import FLOOR, MOST_MS, Guarded
-from support.processes import KEY
-from support.wire_answers import check_answer, read_answers, unpacked
-from support.wire_noise import CALLERS_KEY, streams
+from support.gateways.processes import KEY
+from support.measure.exploring import Longest
+from support.measure.vitals import open_descriptors, resident_bytes
+
+from fuzz.guarded import FLOOR, MOST_MS, Guarded
+from fuzz.wire_answers import check_answer, read_answers, unpacked
+from fuzz.wire_noise import CALLERS_KEY, streams
 
 pytestmark = pytest.mark.e2e
 
@@ -78,21 +80,22 @@ def test_no_stream_of_bytes_does_harm(explorer, tell, guarded):
     seen = Counter()
     longest = Longest()
     memory = descriptors = 0
+    pid = guarded.gateway.process.pid
 
     def harmless(stream):
         nonlocal memory, descriptors
         check_stream(guarded, stream, longest, seen)
         if not memory and seen.total() > 60:
             guarded.be_quiet()
-            memory, descriptors = guarded.gateway.memory_mib(), guarded.gateway.descriptors()
+            memory, descriptors = resident_bytes(pid), open_descriptors(pid)
 
     explorer.explore(harmless, examples=200, longest=longest, shrink=False, stream=streams())
     spend_all(guarded, seen)
     guarded.be_quiet()
     guarded.read_log()
     truth = guarded.state()
-    grown = guarded.gateway.memory_mib() - memory
-    opened = guarded.gateway.descriptors() - descriptors
+    grown = (resident_bytes(pid) - memory) / (1 << 20)
+    opened = open_descriptors(pid) - descriptors
     forwarded = truth["calls_total"] - truth["calls"].get("token", 0)
     tell(f"  answers: {dict(seen.most_common())}")
     tell(

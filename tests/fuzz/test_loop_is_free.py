@@ -4,9 +4,10 @@ import asyncio
 import time
 
 import pytest
-from support.guarded import MOST_MS, Guarded
-from support.hostile import HOSTILE
-from support.loop_watch import LoopWatch
+from support.measure.loop_watch import LoopWatch
+
+from fuzz.guarded import MOST_MS, Guarded
+from fuzz.hostile import HOSTILE
 
 pytestmark = pytest.mark.e2e
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer
-from support.scripted_keepa import ScriptedKeepa, scripted_keepa
-from support.served import REAL_KEY, Gateway
+from support.gateways.served import REAL_KEY, Gateway
+from support.keepa.scripted import ScriptedKeepa, scripted_keepa
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer
 
 from gateway.app import serving
 from gateway.ledger import Ledger, RedisStore, Rules

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from support.refusals import read_refusal
+from support.callers.refusals import read_refusal
 
 from gateway.views import admin
 

@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import pytest
-from support.refusals import read_refusal
-from support.scripted_keepa import answer, fields, scripted_keepa
-from support.stopwatch import Stopwatch
+from support.callers.refusals import read_refusal
+from support.callers.wire import ask
+from support.keepa.scripted import answer, fields, scripted_keepa
+from support.measure.stopwatch import Stopwatch
 from support.waiting import within
-from support.wire import ask
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 SHAPE = {

@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 
 import pytest
-from support.refusals import read_refusal
+from support.callers.refusals import read_refusal
+from support.callers.wire import Caller, write_request
 from support.waiting import until
-from support.wire import Caller, write_request
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 CATEGORY = "/category?domain=1&category=1&key=x"

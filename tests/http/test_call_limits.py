@@ -7,9 +7,9 @@ import zlib
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
-from support.served import REAL_KEY
-from support.service_calls import BATCH, SHOP, products
+from support.callers.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
+from support.callers.service_calls import BATCH, SHOP, products
+from support.gateways.served import REAL_KEY
 
 
 def batch(**policy):

@@ -3,9 +3,9 @@
 import gzip
 
 import pytest
-from support.refusals import read_refusal
-from support.served import REAL_KEY
-from support.wire import Caller, write_request
+from support.callers.refusals import read_refusal
+from support.callers.wire import Caller, write_request
+from support.gateways.served import REAL_KEY
 
 KEYS = "pricing:s3cret-of-pricing,research:n0t/pri+cing&"
 SECRET = "s3cret-of-pricing"

@@ -4,8 +4,8 @@ import asyncio
 import gzip
 
 import pytest
-from support.refusals import read_refusal
-from support.wire import Caller, write_request
+from support.callers.refusals import read_refusal
+from support.callers.wire import Caller, write_request
 
 from gateway.call import intake
 

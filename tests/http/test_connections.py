@@ -6,9 +6,9 @@ from threading import Event
 
 import pytest
 from multidict import CIMultiDict
-from support.certificates import serve_with, sign_for_loopback
-from support.scripted_keepa import answer
-from support.vitals import IS_THERE, MISSING, own_descriptors
+from support.keepa.scripted import answer
+from support.measure.vitals import IS_THERE, MISSING, own_descriptors
+from support.network.certificates import serve_with, sign_for_loopback
 from support.waiting import until
 from yarl import URL
 

@@ -5,11 +5,11 @@ import re
 import time
 
 import pytest
-from support.events import Stream
-from support.refusals import read_refusal
-from support.stopwatch import Stopwatch
+from support.callers.events import Stream
+from support.callers.refusals import read_refusal
+from support.callers.wire import ask
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until
-from support.wire import ask
 
 TOKEN = "let-me-in-0123456789"
 TOO_DEAR = "/product?domain=1&offers=100&key=x&asin=" + ",".join(f"B{n:09d}" for n in range(90))

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from support.events import Stream
+from support.callers.events import Stream
+from support.callers.wire import Caller, write_request
 from support.waiting import until
-from support.wire import Caller, write_request
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 SLOW = ["X-Sim-Latency-Ms: 700"]

@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
-from support.refusals import check_balance, read_refusal
-from support.scripted_keepa import fields
+from support.callers.refusals import check_balance, read_refusal
+from support.callers.wire import ask
+from support.keepa.scripted import fields
 from support.waiting import within
-from support.wire import ask
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 LEARNED_SECONDS = 2.5

@@ -4,9 +4,9 @@ import gzip
 import zlib
 
 import pytest
-from support.scripted_keepa import answer, fields
-from support.served import REAL_KEY
-from support.wire import Caller, write_request
+from support.callers.wire import Caller, write_request
+from support.gateways.served import REAL_KEY
+from support.keepa.scripted import answer, fields
 
 OWN = {"x-request-id", "x-keepa-gateway-reserved", "ratelimit", "ratelimit-policy"}
 # Of HTTP itself: how the body is framed, whether the connection goes on, when it was sent.

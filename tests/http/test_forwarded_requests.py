@@ -6,8 +6,8 @@ import json
 
 import orjson
 import pytest
-from support.served import REAL_KEY
-from support.wire import Caller, write_request
+from support.callers.wire import Caller, write_request
+from support.gateways.served import REAL_KEY
 
 # The gateway's own towards Keepa, whatever the caller sent.
 OWN = {"host", "content-length"}

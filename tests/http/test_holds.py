@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from support.scripted_keepa import answer, fields
+from support.keepa.scripted import answer, fields
 
 PRODUCTS = "/product?domain=1&asin=B000000001,B000000002,B000000003&key=x"
 RELEASED = (100, 0)

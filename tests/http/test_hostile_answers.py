@@ -6,10 +6,10 @@ from contextlib import suppress
 from itertools import count
 
 import pytest
-from support.scripted_keepa import FIELDS, answer, fields
-from support.stopwatch import Stopwatch
+from support.callers.wire import Caller, write_request
+from support.keepa.scripted import FIELDS, answer, fields
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until
-from support.wire import Caller, write_request
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

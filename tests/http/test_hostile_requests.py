@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from support.refusals import read_refusal
-from support.scripted_keepa import answer
-from support.wire import Caller, write_request
+from support.callers.refusals import read_refusal
+from support.callers.wire import Caller, write_request
+from support.keepa.scripted import answer
 
 H = b"Host: g\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"

@@ -5,8 +5,8 @@ import socket
 import struct
 
 import pytest
+from support.callers.wire import Caller, write_request
 from support.waiting import within
-from support.wire import Caller, write_request
 
 THREE = "/product?domain=1&asin=B000000001,B000000002,B000000003&key=x"
 

@@ -2,8 +2,8 @@
 
 import orjson
 import pytest
-from support.refusals import read_refusal
-from support.wire import ask
+from support.callers.refusals import read_refusal
+from support.callers.wire import ask
 
 PRODUCT = "/product?domain=1&asin=B000000001,B000000002&key=callers-own-key"
 FACTS = {"service", "endpoint", "reserved", "consumed", "outcome", "status", "request_id"}

@@ -5,11 +5,11 @@ import math
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.prometheus import MISSING, PROMTOOL, promtool
-from support.scripted_keepa import fields
-from support.served import REAL_KEY
+from support.callers.wire import ask
+from support.deploy.prometheus import MISSING, PROMTOOL, promtool
+from support.gateways.served import REAL_KEY
+from support.keepa.scripted import fields
 from support.waiting import until
-from support.wire import ask
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=callers-own-key"
 PREFIX = "keepa_gateway_"

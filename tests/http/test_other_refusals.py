@@ -4,12 +4,12 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from support.certificates import serve_with, sign_for_loopback
-from support.redis_server import free_port
-from support.refusals import check_balance, read_refusal
-from support.scripted_keepa import answer, scripted_keepa
-from support.stopwatch import Stopwatch
-from support.wire import Caller, write_request
+from support.callers.refusals import check_balance, read_refusal
+from support.callers.wire import Caller, write_request
+from support.keepa.scripted import answer, scripted_keepa
+from support.measure.stopwatch import Stopwatch
+from support.network.certificates import serve_with, sign_for_loopback
+from support.redis.server import free_port
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 THREE = "/product?domain=1&asin=B000000001,B000000002,B000000003&key=x"

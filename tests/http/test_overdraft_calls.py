@@ -5,10 +5,10 @@ import json
 import re
 
 import pytest
-from support.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
-from support.service_calls import BATCH, SHOP
+from support.callers.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
+from support.callers.service_calls import BATCH, SHOP
+from support.callers.wire import ask
 from support.waiting import within
-from support.wire import ask
 
 # The whole list: 500 tokens.
 LIGHTNING = "/lightningdeal?domain=1"

@@ -5,11 +5,11 @@ import gzip
 from contextlib import AsyncExitStack, suppress
 
 import pytest
-from support.refusals import check_balance, read_refusal
-from support.scripted_keepa import answer
-from support.stopwatch import Stopwatch
+from support.callers.refusals import check_balance, read_refusal
+from support.callers.wire import Caller, write_request
+from support.keepa.scripted import answer
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until, within
-from support.wire import Caller, write_request
 
 from gateway import app
 from gateway.call import intake

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from support.refusals import read_refusal
+from support.callers.refusals import read_refusal
+from support.callers.wire import Caller, write_request
 from support.waiting import within
-from support.wire import Caller, write_request
 
 from gateway import __version__
 

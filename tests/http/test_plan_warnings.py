@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from support.certificates import serve_with, sign_for_loopback
+from support.network.certificates import serve_with, sign_for_loopback
 from support.waiting import until
 
 

@@ -6,9 +6,9 @@ import json
 import time
 
 import pytest
-from support.refusals import KEYS, NEVER_MS, read_rate_limit, read_refusal
-from support.service_calls import BATCH
-from support.stopwatch import Stopwatch
+from support.callers.refusals import KEYS, NEVER_MS, read_rate_limit, read_refusal
+from support.callers.service_calls import BATCH
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until
 
 QUOTED = (KEYS - {"error"}) | {"admitted", "parts"}

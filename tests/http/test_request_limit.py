@@ -1,7 +1,7 @@
 """The request rate as callers and operators meet it: its default, and which limit was met."""
 
 import pytest
-from support.refusals import read_refusal
+from support.callers.refusals import read_refusal
 
 FREE = "/tracking?type=list&key=x"
 

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from support.refusals import read_refusal
-from support.scripted_keepa import answer, fields
+from support.callers.refusals import read_refusal
+from support.keepa.scripted import answer, fields
 
 PRODUCT = "/product?domain=1&asin=B000000001,B000000002&key=x"
 PAGE = answer(b"<html>Bad Gateway</html>", b"Content-Type: text/html", status="502 Bad Gateway")

@@ -5,10 +5,10 @@ import json
 import time
 
 import pytest
-from support.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
-from support.service_calls import BATCH, MANY_OFFERS, SHOP, products
+from support.callers.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
+from support.callers.service_calls import BATCH, MANY_OFFERS, SHOP, products
+from support.callers.wire import Caller, write_request
 from support.waiting import until
-from support.wire import Caller, write_request
 
 HOUR_MS = 3_600_000
 # Between the gateway's clock and the test's, on a busy machine.

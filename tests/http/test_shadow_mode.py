@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.refusals import read_refusal
-from support.scripted_keepa import fields
-from support.served import REAL_KEY
-from support.service_calls import BATCH, products
+from support.callers.refusals import read_refusal
+from support.callers.service_calls import BATCH, products
+from support.callers.wire import Caller, write_request
+from support.gateways.served import REAL_KEY
+from support.keepa.scripted import fields
 from support.waiting import until, within
-from support.wire import Caller, write_request
 
 THREE = "/product?domain=1&asin=B000000001,B000000002,B000000003"
 

@@ -1,7 +1,7 @@
 """Shapes of calls through a gateway that serves: held, charged and settled as their rows say."""
 
-from support.call_shapes import SHAPES, UNBOUNDED
-from support.wire import ask
+from support.callers.wire import ask
+from support.keepa.call_shapes import SHAPES, UNBOUNDED
 
 TOKENS = 1_000_000
 """More than any row costs, so that none is refused."""

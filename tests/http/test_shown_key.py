@@ -6,9 +6,9 @@ import zlib
 from urllib.parse import quote
 
 import pytest
-from support.scripted_keepa import answer, fields
-from support.served import REAL_KEY
-from support.wire import Caller, write_request
+from support.callers.wire import Caller, write_request
+from support.gateways.served import REAL_KEY
+from support.keepa.scripted import answer, fields
 
 TARGET = "/product?asin=B1"
 KEY = REAL_KEY.encode()

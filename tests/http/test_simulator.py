@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 import pytest
-from support.stopwatch import Stopwatch
+from support.measure.stopwatch import Stopwatch
 from support.waiting import within
 
 from gateway.simulator import Fault, SimulatorConfig, start_simulator

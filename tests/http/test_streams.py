@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 
 import pytest
-from support.scripted_keepa import answer, fields
-from support.wire import Caller, ask, write_request
+from support.callers.wire import Caller, ask, write_request
+from support.keepa.scripted import answer, fields
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 MB = 1_000_000

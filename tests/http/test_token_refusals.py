@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from support.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
-from support.wire import Caller, write_request
+from support.callers.refusals import NEVER_MS, check_balance, read_rate_limit, read_refusal
+from support.callers.wire import Caller, write_request
 
 ASINS = ",".join(f"B{n:09}" for n in range(100))
 MINUTE_MS = 60_000

@@ -1,7 +1,7 @@
 """An endpoint that the cost table lacks: what it holds, and who hears of it."""
 
 import pytest
-from support.refusals import check_balance, read_refusal
+from support.callers.refusals import check_balance, read_refusal
 
 
 def told(log):

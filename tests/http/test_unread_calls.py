@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from support.refusals import read_refusal
-from support.service_calls import BATCH
+from support.callers.refusals import read_refusal
+from support.callers.service_calls import BATCH
 
 UNREAD = {
     "a selection": ("query", "domain=1", b'{"perPage":50', 110, "selection could not be read"),

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from prometheus_client import CollectorRegistry
-from support.refusals import read_refusal
+from support.callers.refusals import read_refusal
 from support.waiting import until
 
 from gateway.call.reports import Reports

@@ -6,9 +6,8 @@ import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.refusals import check_balance, read_refusal
-from support.scripted_keepa import answer
-from support.service_calls import (
+from support.callers.refusals import check_balance, read_refusal
+from support.callers.service_calls import (
     BATCH,
     MANY_OFFERS,
     MANY_OFFERS_CHARGED,
@@ -18,9 +17,10 @@ from support.service_calls import (
     until_waiting,
     waiting,
 )
-from support.stopwatch import Stopwatch
+from support.callers.wire import Caller, ask, write_request
+from support.keepa.scripted import answer
+from support.measure.stopwatch import Stopwatch
 from support.waiting import until, within
-from support.wire import Caller, ask, write_request
 
 WAIT = "Prefer: wait=60"
 FREE = "/tracking?type=list"

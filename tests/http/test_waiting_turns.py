@@ -4,12 +4,12 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from support.refusals import check_balance, read_refusal
-from support.scripted_keepa import fields
-from support.service_calls import BATCH, SHOP, call, products, until_waiting, waiting
-from support.stopwatch import Stopwatch
+from support.callers.refusals import check_balance, read_refusal
+from support.callers.service_calls import BATCH, SHOP, call, products, until_waiting, waiting
+from support.callers.wire import Caller, write_request
+from support.keepa.scripted import fields
+from support.measure.stopwatch import Stopwatch
 from support.waiting import within
-from support.wire import Caller, write_request
 
 WAIT = "Prefer: wait=60"
 FREE = "/tracking?type=list"

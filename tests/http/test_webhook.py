@@ -5,11 +5,11 @@ import time
 
 import pytest
 from structlog.testing import capture_logs
-from support.redis_server import free_port
-from support.stopwatch import Stopwatch
+from support.callers.wire import ask
+from support.measure.stopwatch import Stopwatch
+from support.network.webhook_receiver import SECRET_PATH, receiving
+from support.redis.server import free_port
 from support.waiting import until
-from support.webhook_receiver import SECRET_PATH, receiving
-from support.wire import ask
 
 from gateway.alerts.webhook import Webhook
 

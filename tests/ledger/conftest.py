@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.clock import SHIFT_CLOCK
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer
+from support.ledger.clock import SHIFT_CLOCK
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer
 
 from gateway.balance import Events
 from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Rules, Store

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import redis.asyncio
-from support.ledger_calls import ask, know, observed, reserve, run, settle
-from support.redis_server import RedisServer
+from support.ledger.calls import ask, know, observed, reserve, run, settle
+from support.redis.server import RedisServer
 
 from gateway.ledger import Ask, Code, Ledger, RedisStore, Rules, Terms, scripts
 

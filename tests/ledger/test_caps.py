@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
-from support.ledger_calls import (
+from support.ledger.calls import (
     ask_under,
     know,
     release,
@@ -15,7 +15,7 @@ from support.ledger_calls import (
     tokens,
     usage,
 )
-from support.turned_store import TurnedStore
+from support.ledger.turned_store import TurnedStore
 
 from gateway.ledger import Code, Hold, Ledger, Rules, Store, Terms, scripts
 

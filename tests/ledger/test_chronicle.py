@@ -4,7 +4,7 @@ import hashlib
 import time
 
 import pytest
-from support.ledger_calls import know
+from support.ledger.calls import know
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import Chronicle, EmbeddedStore, RedisStore

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from support.ledger_calls import (
+from support.ledger.calls import (
     accounts,
     ask,
     ask_under,
@@ -17,8 +17,8 @@ from support.ledger_calls import (
     settle,
     usage,
 )
-from support.raw_keys import do
-from support.turned_store import TurnedStore
+from support.ledger.raw_keys import do
+from support.ledger.turned_store import TurnedStore
 
 from gateway.ledger import (
     Alarms,

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from redis.crc import key_slot
-from support.ledger_calls import accounts, know, observed, reserve, settle
-from support.redis_group import Cluster, say
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer
+from support.ledger.calls import accounts, know, observed, reserve, settle
+from support.redis.group import Cluster, say
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer
 from support.waiting import until, within
 
 from gateway.errors import LedgerUnavailable

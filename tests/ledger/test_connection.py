@@ -6,12 +6,12 @@ import time
 from asyncio import selector_events
 
 import pytest
-from support.ledger_calls import accounts, ask, know, reserve
-from support.redis_relay import SlowRelay
-from support.redis_server import RedisServer
-from support.stopwatch import Stopwatch
-from support.vitals import IS_THERE, own_descriptors
-from support.vitals import MISSING as NO_PROC
+from support.ledger.calls import accounts, ask, know, reserve
+from support.measure.stopwatch import Stopwatch
+from support.measure.vitals import IS_THERE, own_descriptors
+from support.measure.vitals import MISSING as NO_PROC
+from support.network.slow_relay import SlowRelay
+from support.redis.server import RedisServer
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.ledger_calls import (
+from support.ledger.calls import (
     accounts,
     know,
     observed,

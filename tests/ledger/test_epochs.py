@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from support.ledger_calls import (
+from support.ledger.calls import (
     accounts,
     ask,
     know,
@@ -12,8 +12,8 @@ from support.ledger_calls import (
     run,
     settle,
 )
-from support.redis_server import RedisServer
-from support.stopwatch import Stopwatch
+from support.measure.stopwatch import Stopwatch
+from support.redis.server import RedisServer
 from support.waiting import until
 
 from gateway.ledger import (

@@ -3,9 +3,9 @@
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from gateway.ledger import Ask, Code, Hold, Ledger, Observation, Terms
 
@@ -25,7 +25,7 @@ async def reserve(ledger: Ledger, name: str, tokens: int, floor: int = 10) -> Ho
 
 def read_example() -> Iterator[tuple[int, int, int]]:
     """T, held and C after each step of the page's table."""
-    page = (Path(__file__).parents[2] / "docs" / "accounting.md").read_text()
+    page = (ROOT / "docs/accounting.md").read_text()
     for row in re.findall(
         r"^\| \d+ \| .+ \| (\d+) \| (\d+) \| (\d+) \| \d+ \|$", page, re.MULTILINE
     ):

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
-from support.ledger_calls import ask, ask_under, know, reserve_under, run, settle, tokens
-from support.raw_keys import do
+from support.ledger.calls import ask, ask_under, know, reserve_under, run, settle, tokens
+from support.ledger.raw_keys import do
 from support.waiting import until
 
 from gateway.ledger import Ask, Code, Hold, Ledger, Terms, scripts

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.ledger_calls import (
+from support.ledger.calls import (
     accounts,
     ask,
     know,

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.ledger_calls import know, observed, reserve, settle, tokens
+from support.ledger.calls import know, observed, reserve, settle, tokens
 
 from gateway.ledger import Ledger
 

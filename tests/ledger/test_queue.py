@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.ledger_calls import ask, know, release, reserve, settle
+from support.ledger.calls import ask, know, release, reserve, settle
 
 from gateway.ledger import Admission, Ask, Code, Ledger, Purpose, Rules, Terms
 

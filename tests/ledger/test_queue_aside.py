@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.ledger_calls import ask_under, know, release, reserve_under
+from support.ledger.calls import ask_under, know, release, reserve_under
 
 from gateway.ledger import Admission, Ask, Code, Ledger, Rules, Terms
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from support.ledger_calls import ask, know, release, reserve, run
-from support.redis_server import RedisServer
+from support.ledger.calls import ask, know, release, reserve, run
+from support.redis.server import RedisServer
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable

@@ -3,12 +3,12 @@
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from support.ledger_calls import accounts, ask, know, reserve
-from support.redis_group import say, wait
-from support.redis_server import RedisServer, free_port
+from support import ROOT
+from support.ledger.calls import accounts, ask, know, reserve
+from support.redis.group import say, wait
+from support.redis.server import RedisServer, free_port
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
@@ -43,7 +43,7 @@ def _fail_to_save(server: RedisServer) -> None:
 
 
 def _save(server: RedisServer) -> None:
-    Path(server.folder / "dump.rdb").rmdir()
+    (server.folder / "dump.rdb").rmdir()
     say(server, "BGSAVE")
 
 
@@ -121,7 +121,7 @@ async def test_the_documented_user_is_enough(
     own_server: RedisServer, account: str, ear: object
 ) -> None:
     """It may do all that the ledger needs; without one of its rights the store is away, at once."""
-    page = Path(__file__).parents[2].joinpath("docs/operations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     rights = re.search(r"ACL SETUSER gateway on >SECRET ([^`]+)```", page)[1].split()
     say(own_server, "ACL", "SETUSER", "gateway", "on", ">s3cret", *rights)
     store = RedisStore(

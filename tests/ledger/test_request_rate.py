@@ -4,8 +4,8 @@ import random
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.homes import EmbeddedHome
-from support.ledger_calls import (
+from support.fleet.homes import EmbeddedHome
+from support.ledger.calls import (
     ask,
     ask_under,
     know,

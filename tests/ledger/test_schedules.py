@@ -1,8 +1,8 @@
 """Random schedules of a fleet: a file of its own for each kind, so that they run at once."""
 
 import pytest
-from support.homes import EmbeddedHome
-from support.schedules import Schedule, play
+from support.fleet.homes import EmbeddedHome
+from support.fleet.schedules import Schedule, play
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 

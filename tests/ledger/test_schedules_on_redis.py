@@ -1,9 +1,9 @@
 """Random schedules of a fleet on a real Redis."""
 
 import pytest
-from support.homes import RedisHome
-from support.redis_server import RedisServer
-from support.schedules import Schedule, play
+from support.fleet.homes import RedisHome
+from support.fleet.schedules import Schedule, play
+from support.redis.server import RedisServer
 
 pytestmark = pytest.mark.long
 

@@ -1,8 +1,8 @@
 """Random schedules of a fleet, with calls that overdraw."""
 
 import pytest
-from support.homes import EmbeddedHome
-from support.schedules import Schedule, play
+from support.fleet.homes import EmbeddedHome
+from support.fleet.schedules import Schedule, play
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 

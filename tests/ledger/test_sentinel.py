@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from redis.exceptions import AuthenticationError
-from support.ledger_calls import accounts, ask, know, release, reserve, settle
-from support.redis_group import MASTER, Watched, say, wait
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer, free_port
-from support.stopwatch import Stopwatch
+from support.ledger.calls import accounts, ask, know, release, reserve, settle
+from support.measure.stopwatch import Stopwatch
+from support.redis.group import MASTER, Watched, say, wait
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer, free_port
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable

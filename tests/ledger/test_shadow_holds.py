@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from support.ledger_calls import (
+from support.ledger.calls import (
     accounts,
     ask,
     ask_under,

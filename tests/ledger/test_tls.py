@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.certificates import sign_for_loopback
-from support.ledger_calls import accounts, know, reserve, settle
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer, free_port
-from support.vitals import IS_THERE, own_descriptors
-from support.vitals import MISSING as NO_PROC
+from support.ledger.calls import accounts, know, reserve, settle
+from support.measure.vitals import IS_THERE, own_descriptors
+from support.measure.vitals import MISSING as NO_PROC
+from support.network.certificates import sign_for_loopback
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer, free_port
 from support.waiting import until
 
 from gateway.ledger import Ledger, RedisStore, Rules

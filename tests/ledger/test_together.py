@@ -9,9 +9,9 @@ from itertools import count
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.fleet import Deaf
-from support.ledger_calls import accounts, ask, know, observed, reserve
-from support.redis_server import MISSING, REDIS_SERVER, RedisServer
+from support.fleet.fleet import Deaf
+from support.ledger.calls import accounts, ask, know, observed, reserve
+from support.redis.server import MISSING, REDIS_SERVER, RedisServer
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from support.ledger_calls import (
+from support.ledger.calls import (
     know,
     observed,
 )

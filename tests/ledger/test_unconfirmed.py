@@ -5,8 +5,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from support.ledger_calls import accounts, know, reserve
-from support.redis_server import RedisServer
+from support.ledger.calls import accounts, know, reserve
+from support.redis.server import RedisServer
 from support.waiting import until
 
 import gateway.ledger.unconfirmed

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.ledger_calls import ask_under, know, release, reserve, reserve_under, run, settle
+from support.ledger.calls import ask_under, know, release, reserve, reserve_under, run, settle
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import (

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from support.fleet import Fleet, Flight
-from support.homes import LEARNING_MS, EmbeddedHome
+from support.fleet.fleet import Fleet, Flight
+from support.fleet.homes import LEARNING_MS, EmbeddedHome
 
 from gateway.ledger import Admission, Ask, Code, Terms
 

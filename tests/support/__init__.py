@@ -1,1 +1,6 @@
-"""What several test folders need: servers of their own, a clock that can be turned."""
+"""What several test folders need, sorted by what it is for; what one folder needs lies there."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""The checkout."""

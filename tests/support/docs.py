@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+
 # Not what pip, pytest and others leave in hidden folders.
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/**/*.md")])
 

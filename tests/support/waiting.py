@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from support.stopwatch import SLOWEST, Stopwatch
+from support.measure.stopwatch import SLOWEST, Stopwatch
 
 
 async def until(probe: Callable[[], Any], seconds: float = 10, *, every: float = 0.02) -> Any:

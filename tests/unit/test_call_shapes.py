@@ -1,7 +1,7 @@
 """Each shape of call: the simulator charges what Keepa may, and the gateway holds at least that."""
 
 import pytest
-from support.call_shapes import SHAPES, UNBOUNDED, Shape
+from support.keepa.call_shapes import SHAPES, UNBOUNDED, Shape
 
 from gateway.keepa.costs import CostTable
 from gateway.simulator.call import RejectedCallError, read_call

@@ -4,7 +4,6 @@ import inspect
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import aiohttp
 import keepa
@@ -12,12 +11,12 @@ import keepa.keepa_async
 import keepa.keepa_sync
 import pytest
 import requests
+from support import ROOT
 
 import keepa_gateway_client as client
 from gateway import client as old_name
 from keepa_gateway_client.stock import WAYS
 
-ROOT = Path(__file__).parents[2]
 URL = "http://gateway:8080"
 
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import yaml
-from support.front import CADDY, CADDYFILE, make_certificate, needs_front
-from support.prometheus import MISSING, PROMETHEUS, PROMTOOL, promtool
-from support.topology import COMPOSE, DEPLOY, GATEWAYS, SERVICES, SIMULATOR_ENV, mounted
+from support.deploy.front import CADDY, CADDYFILE, make_certificate, needs_front
+from support.deploy.prometheus import MISSING, PROMETHEUS, PROMTOOL, promtool
+from support.deploy.topology import COMPOSE, DEPLOY, GATEWAYS, SERVICES, SIMULATOR_ENV, mounted
 
 from gateway import __version__
 from gateway.commands import cli

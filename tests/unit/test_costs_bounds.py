@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.exploring import measure_ms
+from support.measure.exploring import measure_ms
 
 from gateway.keepa.costs import CostTable
 

@@ -6,7 +6,7 @@ from urllib.parse import unquote_plus
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.exploring import measure_ms
+from support.measure.exploring import measure_ms
 
 from gateway.errors import BadRequest
 from gateway.front.credentials import add_key, swap_key

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import SecretStr
+from support.deploy.prometheus import exposed_families, families_in
 from support.docs import (
     PAGES,
     ROOT,
@@ -25,7 +26,6 @@ from support.docs import (
     read_prose,
     split_commands,
 )
-from support.prometheus import exposed_families, families_in
 
 from gateway.commands import cli
 from gateway.settings import Settings

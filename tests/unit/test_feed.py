@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
-from support.ledger_calls import know
+from support.ledger.calls import know
 from support.waiting import until
 
 from gateway.call.allowances import Allowances

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from support.constraints import FOLDER, read_pins
-from support.dockerfile import ROOT, Context, Step, read_steps
+from support import ROOT
+from support.deploy.constraints import FOLDER, read_pins
+from support.deploy.dockerfile import Context, Step, read_steps
 
 from gateway.settings import Settings
 

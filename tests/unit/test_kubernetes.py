@@ -6,8 +6,12 @@ import kubernetes_validate
 import pytest
 from jsonschema import Draft202012Validator
 from kubernetes_validate.utils import all_versions
-from support.dockerfile import ROOT, read_steps
-from support.manifests import (
+from support import ROOT
+from support.deploy.dockerfile import read_steps
+
+from gateway import __version__
+from gateway.settings import Settings, read_settings
+from unit.manifests import (
     FOLDER,
     KUSTOMIZE,
     MISSING,
@@ -19,9 +23,6 @@ from support.manifests import (
     read_kustomizations,
     read_manifests,
 )
-
-from gateway import __version__
-from gateway.settings import Settings, read_settings
 
 MANIFESTS = read_manifests()
 KUSTOMIZATIONS = read_kustomizations()

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from support.prometheus import (
+from support.deploy.prometheus import (
     CONFIGURATION,
     DASHBOARD,
     MISSING,

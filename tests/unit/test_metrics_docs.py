@@ -5,7 +5,7 @@ import re
 
 import pytest
 from prometheus_client import CollectorRegistry
-from support.prometheus import (
+from support.deploy.prometheus import (
     MISSING,
     PROMTOOL,
     ROOT,

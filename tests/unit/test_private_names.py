@@ -1,7 +1,8 @@
 """Private names of libraries: each stands in docs/private-names.md, and each is still there."""
 
 import pytest
-from support.private_names import Use, find_uses, has_name, read_table
+
+from unit.private_names import Use, find_uses, has_name, read_table
 
 
 def test_the_table_is_what_the_code_uses():

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from support.stopwatch import Stopwatch
+from support.measure.stopwatch import Stopwatch
 
 SPIN = "import time\nwhile time.process_time() < 0.4: pass"
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="no run queues outside Linux")

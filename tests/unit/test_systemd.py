@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from support.dockerfile import ROOT
+from support import ROOT
 
 from gateway.commands import cli
 from gateway.settings import Settings

@@ -2,7 +2,8 @@
 
 The numbers come from Keepa's documentation and from recorded answers: docs/keepa.md tells of which
 date they are. A call beyond Keepa's limits is priced as if it stood at the limit, and Keepa is left
-to answer it. Each shape of call, with what Keepa charges, is a row of tests/support/call_shapes.py.
+to answer it. Each shape of call, with what Keepa charges, is a row of
+tests/support/keepa/call_shapes.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Whole processes, as operators and callers meet them."""

@@ -1,0 +1,1 @@
+"""Properties on inputs that nobody thought of."""

@@ -1,0 +1,1 @@
+"""Callers, what they send, and what they must be answered."""

@@ -1,0 +1,1 @@
+"""What `deploy/` and the Dockerfile hold, read, and run as operators run it."""

@@ -1,0 +1,1 @@
+"""A fleet of gateways on one ledger, played move by move."""

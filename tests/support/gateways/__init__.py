@@ -1,0 +1,1 @@
+"""Gateways that serve: as processes, or in this one."""

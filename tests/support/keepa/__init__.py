@@ -1,0 +1,1 @@
+"""What a gateway asks in place of Keepa."""

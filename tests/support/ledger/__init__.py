@@ -1,0 +1,1 @@
+"""The ledger from its inside: short calls, its keys, its clock."""

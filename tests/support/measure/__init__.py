@@ -1,0 +1,1 @@
+"""What is measured: seconds, memory, callbacks of a loop, examples tried."""

@@ -1,0 +1,1 @@
+"""What lies between processes: proxies that delay and fail, certificates, receivers."""

@@ -1,0 +1,1 @@
+"""Real Redis servers: one, one with sentinels, a cluster."""
