@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from support.served import REAL_KEY, Gateway
+from support.gateways.served import REAL_KEY, Gateway
 
 from gateway.app import serving
 from gateway.machine import Machine
