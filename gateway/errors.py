@@ -35,7 +35,7 @@
         └── UpstreamTimeout           504 upstream_timeout
 
 Each class carries its status, reason and retry and knows nothing of calls: wording.py says it in a
-sentence, `render` in answers.py is the one place that turns it into the JSON of the contract.
+sentence, `render` in own_responses.py is the one place that turns it into the JSON of the contract.
 """
 
 from collections.abc import Mapping

@@ -9,10 +9,9 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gateway.call.intake import Call
+from gateway.call.asked import Asked
 from gateway.call.observer import PATIENCE_SECONDS, Observer
 from gateway.call.reports import Reports
 from gateway.errors import (
@@ -26,19 +25,10 @@ from gateway.errors import (
     ServiceFloor,
     ServiceQuota,
 )
-from gateway.front.facts import Facts
+from gateway.front.record import Record
 from gateway.keepa.breaker import Breaker, Trial
 from gateway.keepa.upstream import Slots
 from gateway.ledger import Admission, Ask, Code, Hold, Ledger, Purpose, Queue
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long calls wait for tokens or for a request slot, in seconds."""
-
-    default_seconds: float
-    """Of a call that does not say."""
-    max_seconds: float
 
 
 class Admitted(NamedTuple):
@@ -53,6 +43,9 @@ class Gate:
     """Admits calls.
 
     Args:
+        default_wait_seconds: How long a call waits for tokens, or for a request slot, that does not
+            say.
+        max_wait_seconds: How long it waits at most, whatever it says.
         enforces: Whether a call that may not run is refused; else it is counted, and runs.
     """
 
@@ -65,7 +58,8 @@ class Gate:
         breaker: Breaker,
         slots: Slots,
         reports: Reports,
-        patience: Patience,
+        default_wait_seconds: float,
+        max_wait_seconds: float,
         enforces: bool,
     ) -> None:
         self._ledger = ledger
@@ -74,13 +68,14 @@ class Gate:
         self._breaker = breaker
         self._slots = slots
         self._reports = reports
-        self._patience = patience
+        self._default_wait_seconds = default_wait_seconds
+        self._max_wait_seconds = max_wait_seconds
         self.enforces = enforces
         # Unlike a caller's request id, never the same twice.
         self._call_ids = map(f"{secrets.token_hex(6)}-{{}}".format, itertools.count(1))
 
-    async def admit(self, call: Call, facts: Facts) -> Admitted:
-        """Hold the call's price, or raise why not; `facts` learns the balance.
+    async def admit(self, asked: Asked, record: Record) -> Admitted:
+        """Hold the call's price, or raise why not; `record` learns the balance.
 
         Raises:
             Refusal: What its service may never do; the budget, the service's caps, the request
@@ -88,33 +83,35 @@ class Gate:
                 on their way.
         """
         if not self.enforces:
-            return await self._admit_anyway(call, facts)
-        if call.objection:
-            if call.objection.shows_balance:
-                facts.max_items_now = call.items_within(self._ledger.latest)
-            raise call.objection
+            return await self._admit_anyway(asked, record)
+        if asked.objection:
+            if asked.objection.shows_balance:
+                record.max_items_now = asked.items_within(self._ledger.latest)
+            raise asked.objection
         call_id = next(self._call_ids)
-        deadline = self._deadline(call, facts)
+        deadline = self._deadline(asked, record)
         wait_seconds = deadline - time.monotonic() if deadline else 0.0
-        admitted, admission = await self._ask_in_turn(call_id, call, facts, wait_seconds)
+        admitted, admission = await self._ask_in_turn(call_id, asked, record, wait_seconds)
         if admission.place:
-            admitted, admission = await self._wait(call_id, call, facts, admission.place, deadline)
+            admitted, admission = await self._wait(
+                call_id, asked, record, admission.place, deadline
+            )
         if admitted is None:
-            raise _refusal_of(call, facts, admission)
+            raise _refusal_of(asked, record, admission)
         return admitted
 
-    async def admit_again(self, call: Call, facts: Facts) -> Hold | None:
+    async def admit_again(self, asked: Asked, record: Record) -> Hold | None:
         """Hold the price of another attempt; None: there are no tokens for it, or no store."""
         purpose = Purpose.ADMIT if self.enforces else Purpose.UNCOUNTED
         try:
-            admission = await self._reserve(next(self._call_ids), call, purpose=purpose)
+            admission = await self._reserve(next(self._call_ids), asked, purpose=purpose)
         except LedgerUnavailable:
             return None
         if admission.hold:
-            facts.balance = admission.balance
+            record.balance = admission.balance
         return admission.hold
 
-    async def judge(self, call: Call, facts: Facts) -> Refusal | None:
+    async def judge(self, asked: Asked, record: Record) -> Refusal | None:
         """Return what would be told to the call now, consuming nothing; None: it would run.
 
         It waits for an unknown balance as the call would.
@@ -122,34 +119,34 @@ class Gate:
         Raises:
             LedgerUnavailable: Nobody can say.
         """
-        if call.objection and not call.objection.shows_balance:
-            return call.objection
-        refusal = call.objection or self._breaker.refusal(call.service, call.price.endpoint)
+        if asked.objection and not asked.objection.shows_balance:
+            return asked.objection
+        refusal = asked.objection or self._breaker.refusal(asked.service, asked.endpoint)
         ask = self._reserve if refusal else self._ask
         try:
-            admission = await ask(next(self._call_ids), call, purpose=Purpose.QUOTE)
+            admission = await ask(next(self._call_ids), asked, purpose=Purpose.QUOTE)
         except BalanceUnknown as unknown:
-            facts.balance = self._ledger.latest
+            record.balance = self._ledger.latest
             return unknown
-        facts.balance = admission.balance
-        facts.max_items_now = call.items_within(admission.balance, admission.room)
+        record.balance = admission.balance
+        record.max_items_now = asked.items_within(admission.balance, admission.room)
         if refusal:
             return refusal
         if admission.code == Code.DONE:
             return None
-        return _refusal_of(call, facts, admission)
+        return _refusal_of(asked, record, admission)
 
-    async def _admit_anyway(self, call: Call, facts: Facts) -> Admitted:
+    async def _admit_anyway(self, asked: Asked, record: Record) -> Admitted:
         """Hold the call's price whatever speaks against it, and tell what did."""
-        against = call.objection
+        against = asked.objection
         purpose = Purpose.REFUSED if against else Purpose.SHADOW
         with self._slots.on_the_way:
-            trial = self._breaker.enter(call.service, call.price.endpoint)
+            trial = self._breaker.enter(asked.service, asked.endpoint)
             try:
-                admission = await self._reserve(next(self._call_ids), call, purpose=purpose)
+                admission = await self._reserve(next(self._call_ids), asked, purpose=purpose)
             except LedgerUnavailable as refusal:
                 hold = self._ledger.hold_blindly(
-                    next(self._call_ids), call.price.tokens, call.service, call.price.endpoint
+                    next(self._call_ids), asked.price.tokens, asked.service, asked.endpoint
                 )
                 against = against or refusal
             except BaseException:
@@ -159,25 +156,25 @@ class Gate:
                 if admission.hold is None:
                     raise AssertionError(admission)
                 hold = admission.hold
-                facts.balance = admission.balance
+                record.balance = admission.balance
                 if admission.against != Code.DONE:
-                    against = against or _refusal_of(call, facts, admission)
+                    against = against or _refusal_of(asked, record, admission)
         if against:
-            self._reports.let_through(facts, against)
+            self._reports.let_through(record, against)
         return Admitted(hold, trial)
 
-    def _deadline(self, call: Call, facts: Facts) -> float:
+    def _deadline(self, asked: Asked, record: Record) -> float:
         """Return until when the call waits, monotonic; 0: it does not."""
-        patience, wanted = self._patience, call.wait_seconds
-        if not patience.max_seconds or not self._queue.has_room:
+        wanted, longest = asked.wait_seconds, self._max_wait_seconds
+        if not longest or not self._queue.has_room:
             return 0.0
         if wanted is not None:
-            facts.preference_applied = f"wait={min(wanted, int(patience.max_seconds))}"
-        seconds = patience.default_seconds if wanted is None else wanted
-        return time.monotonic() + min(seconds, patience.max_seconds) if seconds else 0.0
+            record.preference_applied = f"wait={min(wanted, int(longest))}"
+        seconds = self._default_wait_seconds if wanted is None else wanted
+        return time.monotonic() + min(seconds, longest) if seconds else 0.0
 
     async def _wait(
-        self, call_id: str, call: Call, facts: Facts, place: str, deadline: float
+        self, call_id: str, asked: Asked, record: Record, place: str, deadline: float
     ) -> tuple[Admitted | None, Admission]:
         """Wait in the queue and ask again, until the call is admitted or cannot be in time."""
         try:
@@ -186,10 +183,10 @@ class Gate:
                 try:
                     await self._queue.wait(place, deadline - began_at)
                 finally:
-                    facts.waited_seconds += time.monotonic() - began_at
+                    record.waited_seconds += time.monotonic() - began_at
                 # At the end of its wait it asks for the last time.
                 left = max(0.0, deadline - time.monotonic()) if self._queue.is_open else 0.0
-                admitted, admission = await self._ask_in_turn(call_id, call, facts, left, place)
+                admitted, admission = await self._ask_in_turn(call_id, asked, record, left, place)
                 if not admission.place:
                     return admitted, admission
                 place = admission.place
@@ -198,18 +195,18 @@ class Gate:
             raise
 
     async def _ask_in_turn(
-        self, call_id: str, call: Call, facts: Facts, wait_seconds: float, place: str = ""
+        self, call_id: str, asked: Asked, record: Record, wait_seconds: float, place: str = ""
     ) -> tuple[Admitted | None, Admission]:
         """Ask for a hold, where there is room on the way to Keepa and the circuit lets it pass."""
         # Before it takes tokens and a request slot, which a refused call leaves to others.
         with self._slots.on_the_way:
-            trial = self._breaker.enter(call.service, call.price.endpoint)
+            trial = self._breaker.enter(asked.service, asked.endpoint)
             try:
-                admission = await self._ask(call_id, call, wait_seconds=wait_seconds, place=place)
+                admission = await self._ask(call_id, asked, wait_seconds=wait_seconds, place=place)
             except BaseException:
                 trial.withdraw()
                 raise
-        facts.balance = admission.balance
+        record.balance = admission.balance
         if admission.hold:
             return Admitted(admission.hold, trial), admission
         trial.withdraw()
@@ -218,7 +215,7 @@ class Gate:
     async def _ask(
         self,
         call_id: str,
-        call: Call,
+        asked: Asked,
         *,
         purpose: Purpose = Purpose.ADMIT,
         wait_seconds: float = 0.0,
@@ -228,7 +225,7 @@ class Gate:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             admission = await self._reserve(
-                call_id, call, purpose=purpose, wait_seconds=wait_seconds, place=place
+                call_id, asked, purpose=purpose, wait_seconds=wait_seconds, place=place
             )
             if admission.code != Code.UNKNOWN:
                 return admission
@@ -243,7 +240,7 @@ class Gate:
     def _reserve(
         self,
         call_id: str,
-        call: Call,
+        asked: Asked,
         *,
         purpose: Purpose = Purpose.ADMIT,
         wait_seconds: float = 0.0,
@@ -252,10 +249,10 @@ class Gate:
         return self._ledger.reserve(
             Ask(
                 call_id,
-                call.price.tokens,
-                call.allowance.terms,
-                call.service,
-                call.price.endpoint,
+                asked.required_tokens,
+                asked.allowance.terms,
+                asked.service,
+                asked.endpoint,
                 purpose=purpose,
                 wait_seconds=wait_seconds,
                 place=place,
@@ -263,11 +260,11 @@ class Gate:
         )
 
 
-def _refusal_of(call: Call, facts: Facts, admission: Admission) -> Refusal:
+def _refusal_of(asked: Asked, record: Record, admission: Admission) -> Refusal:
     """Return what a call is told that may not run now."""
-    facts.max_items_now = call.items_within(admission.balance, admission.room)
+    record.max_items_now = asked.items_within(admission.balance, admission.room)
     code = admission.against or admission.code
-    policy = call.allowance.policy
+    policy = asked.allowance.policy
     if code == Code.QUOTA:
         return ServiceQuota(policy.caps, admission.room or 0, retry_after_ms=admission.wait_ms)
     if code == Code.CONCURRENCY:

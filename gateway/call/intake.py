@@ -2,95 +2,31 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11
 from isal import isal_zlib
 
-from gateway.balance import Balance
-from gateway.call.allowances import Allowance, Allowances
+from gateway.call.allowances import Allowances
+from gateway.call.asked import Asked
 from gateway.call.services import Services
 from gateway.errors import (
     Overloaded,
-    Refusal,
     TooLarge,
     TooSlow,
     UnsupportedEncoding,
 )
 from gateway.front.bodies import MAX_BODY, Bodies, reads_as_form
 from gateway.front.credentials import add_key, swap_key, swap_key_in_turns
-from gateway.front.door import door_of
-from gateway.front.facts import Facts
 from gateway.front.headers import credentials_of, preferred_wait
+from gateway.front.request import Request
 from gateway.front.targets import split_quoted, split_target
-from gateway.keepa.costs import CostTable, Price, limit_codes
+from gateway.keepa.costs import CostTable, limit_codes
 
 _BODY_SECONDS = 30
-# `/tracking` changes what is tracked; what an unknown endpoint changes, nobody knows.
-_READING = frozenset(
-    {
-        "bestsellers",
-        "category",
-        "deal",
-        "graphimage",
-        "lightningdeal",
-        "product",
-        "query",
-        "search",
-        "seller",
-        "sellerquery",
-        "topseller",
-    }
-)
 _GZIP_MAGIC = b"\x1f\x8b"
 # Of a body, what is inflated at a time.
 _STRIDE_BYTES = 64 * 1024
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-
-
-@dataclass(slots=True)
-class Call:
-    """One call on its way to Keepa."""
-
-    method: str
-    target: str
-    """Path as it came, and the query with the real key."""
-    body: bytes
-    is_rewritten: bool
-    """Whether the body is not as it came: then without its Content-Encoding."""
-    service: str
-    price: Price
-    allowance: Allowance
-    objection: Refusal | None
-    """Why its service may never make it, whatever the balance."""
-    wait_seconds: int | None
-    """How long it would wait for tokens, in its own words."""
-
-    @property
-    def is_ledgers(self) -> bool:
-        """Whether the ledger may answer it in Keepa's place."""
-        return self.price.endpoint == "token" and not self.allowance.policy.blocked
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether it surely changes nothing at Keepa but the balance."""
-        return self.price.endpoint in _READING
-
-    def items_within(self, balance: Balance, room: int | None = None) -> int | None:
-        """Return how many of the call's items would fit now; None: it has none.
-
-        Args:
-            balance: The bucket's.
-            room: Tokens that the service's caps leave; None: any number.
-        """
-        available, max_cost = balance.available, self.allowance.policy.max_cost
-        # Keepa runs nothing from 0 down, however low the floor.
-        free = available - self.allowance.terms.floor if available > 0 else -1
-        if room is not None:
-            free = min(free, room)
-        if max_cost is not None:
-            free = min(free, max_cost)
-        return self.price.items_within(free)
 
 
 class Intake:
@@ -119,29 +55,25 @@ class Intake:
         self._bodies = bodies
         self._fills_limits = fills_limits
 
-    async def read(self, request: web.BaseRequest, facts: Facts) -> Call:
-        """Return the call that the request asks for; `facts` learns what is known of it on the way.
+    async def read(self, request: Request) -> Asked:
+        """Return the call that the request asks for.
 
         Raises:
             Refusal: What no call may ever do: 400, 401, 404, 405, 408, 413, 414, 415.
             Overloaded: Too many callers are connected, or too many bodies are held.
         """
-        path, endpoint, query = split_target(request)
-        return await self._read(request, facts, path, endpoint, query)
+        return await self._read(request, *split_target(request))
 
-    async def read_quoted(self, request: web.BaseRequest, facts: Facts) -> Call:
+    async def read_quoted(self, request: Request) -> Asked:
         """Return the call that a request for `/quote?path=<endpoint>&...` asks about.
 
         Raises:
             Refusal: As `read`.
         """
-        path, endpoint, query = split_quoted(request)
-        return await self._read(request, facts, path, endpoint, query)
+        return await self._read(request, *split_quoted(request))
 
-    async def _read(
-        self, request: web.BaseRequest, facts: Facts, path: str, endpoint: str, query: str
-    ) -> Call:
-        if door_of(request).is_surplus:
+    async def _read(self, request: Request, path: str, endpoint: str, query: str) -> Asked:
+        if request.connection.is_surplus:
             raise Overloaded("Too many callers are connected")
         body, plain = await self._read_body(request) if request.can_read_body else (b"", b"")
         query, given = swap_key(query, self._real_key)
@@ -156,11 +88,10 @@ class Intake:
         if not in_query and not in_form:
             query = add_key(query, self._real_key)
         headers = request.headers
-        facts.service = self._services.identify(
+        service = self._services.identify(
             (*given, *credentials_of(headers)), headers.get("X-Service-Name")
         )
-        allowance = self._allowances.of(facts.service)
-        facts.floor = allowance.terms.floor
+        allowance = self._allowances.of(service)
         price = self._costs.price(endpoint, query, plain)
         limit = allowance.policy.code_limit
         is_rewritten = bool(in_form)
@@ -169,24 +100,20 @@ class Intake:
             price = self._costs.price(endpoint, query, limited)
             if limited != plain:
                 body, is_rewritten = limited, True
-        facts.endpoint = price.endpoint
-        facts.required_tokens = price.tokens
-        facts.items = price.items
-        facts.doubt = price.doubt
-        return Call(
+        return Asked(
             request.method,
             # Of a form, the key is in the body: no question mark that the caller did not write.
             f"{path}?{query}" if query or "?" in request.raw_path else path,
             body,
             is_rewritten,
-            facts.service,
+            service,
             price,
             allowance,
             allowance.objection(price),
             preferred_wait(headers) if "Prefer" in headers else None,
         )
 
-    async def _read_body(self, request: web.BaseRequest) -> tuple[bytes, bytes]:
+    async def _read_body(self, request: Request) -> tuple[bytes, bytes]:
         """Return the body as it came, and as it reads."""
         self._bodies.check(request)
         expects = request.headers.get("Expect", "").lower() == "100-continue"

@@ -1,20 +1,18 @@
 """The life of a call: price, reserve, forward, then settle, release or doubt.
 
 Every call to Keepa comes through `Proxy.handle`, top to bottom: `Intake` prices it, `Gate` reserves
-for it; what its hold becomes is decided here, once per call, in `_resolve`.
+for it; what its hold becomes is decided here, once per attempt, in `_resolve`.
 """
 
 import asyncio
 import time
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from aiohttp import web
 
-from gateway.call.carriage import Carriage
-from gateway.call.dispatch import Dispatcher, Limits
+from gateway.call.dispatch import Dispatcher
+from gateway.call.exchange import Attempt, Exchange
 from gateway.call.gate import Gate
 from gateway.call.intake import Intake
 from gateway.call.observer import PATIENCE_SECONDS, Observer
@@ -28,11 +26,11 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.front.answers import refuse, tell_balance
-from gateway.front.door import cancel_if_left, request_id
-from gateway.front.facts import Facts
 from gateway.front.headers import traceparent
-from gateway.front.reply import Reply
+from gateway.front.own_responses import refuse, tell_balance
+from gateway.front.record import Record, Unread
+from gateway.front.request import Request
+from gateway.front.response import Response
 from gateway.keepa.costs import UNKNOWN
 from gateway.keepa.envelope import Envelope
 from gateway.keepa.stalls import Deadline
@@ -41,9 +39,17 @@ from gateway.ledger import Ledger
 
 _log: Any = structlog.get_logger(__name__)
 
+_NOTHING_READ = Envelope()
+
 
 class Proxy:
-    """Forwards calls that fit the budget."""
+    """Forwards calls that fit the budget.
+
+    Args:
+        floor: The account's, in tokens.
+        upstream_seconds: From the reservation to the answer's last byte.
+        retries: Attempts after the first.
+    """
 
     def __init__(
         self,
@@ -55,7 +61,9 @@ class Proxy:
         dispatcher: Dispatcher,
         slots: Slots,
         reports: Reports,
-        limits: Limits,
+        floor: int,
+        upstream_seconds: float,
+        retries: int,
     ) -> None:
         self._intake = intake
         self._gate = gate
@@ -64,29 +72,31 @@ class Proxy:
         self._dispatcher = dispatcher
         self._slots = slots
         self._reports = reports
-        self._limits = limits
+        self._unread = Unread(floor)
+        self._upstream_seconds = upstream_seconds
+        self._retries = retries
         self._under_way = 0
         self._none_under_way = asyncio.Event()
 
-    async def handle(self, request: web.BaseRequest) -> Reply:
+    async def handle(self, request: Request) -> Response:
         """Answer one call for Keepa."""
-        began_at = time.monotonic()
-        facts = Facts(request_id(request), floor=self._limits.floor)
+        record = Record(request.request_id, self._unread)
         if "traceparent" in request.headers:
-            facts.traceparent = traceparent(request.headers)
-        cancel_if_left(request)
+            record.traceparent = traceparent(request.headers)
+        request.connection.cancel_if_left()
         try:
-            call = await self._intake.read(request, facts)
-            if call.price.endpoint == UNKNOWN:
-                self._reports.unknown_endpoint(facts, call.target)
-            if call.is_ledgers and await self._is_known():
-                self._reports.answered(facts, began_at)
-                return tell_balance(request, self._ledger.latest, facts)
-            hold, trial = await self._gate.admit(call, facts)
+            asked = record.asked = await self._intake.read(request)
+            if asked.endpoint == UNKNOWN:
+                self._reports.unknown_endpoint(record, asked.target)
+            if asked.is_ledgers and await self._is_known():
+                self._reports.answered(record)
+                return tell_balance(request, self._ledger.latest, record)
+            hold, trial = await self._gate.admit(asked, record)
         except Refusal as refusal:
-            return self._refuse(request, refusal, facts, began_at)
-        deadline = hold.began_at + self._limits.upstream_seconds
-        return await self._forward(request, Carriage(call, hold, facts, deadline, trial), began_at)
+            return self._refuse(request, refusal, record)
+        return await self._forward(
+            request, Exchange(asked, record, hold, trial, self._upstream_seconds)
+        )
 
     async def finish(self) -> None:
         """Wait for the calls whose callers have left."""
@@ -114,34 +124,35 @@ class Proxy:
             return False
         return True
 
-    async def _forward(
-        self, request: web.BaseRequest, carriage: Carriage, began_at: float
-    ) -> Reply:
+    async def _forward(self, request: Request, exchange: Exchange) -> Response:
         """Forward one admitted call and resolve its hold."""
         self._under_way += 1
         try:
             # The loop's own clock is the monotonic one, on which holds count.
-            async with Deadline(carriage.deadline):
-                return await self._carry(request, carriage)
+            async with Deadline(exchange.deadline):
+                response = await self._carry(request, exchange)
         except (Refusal, TimeoutError) as failure:
-            is_timeout = isinstance(failure, TimeoutError) and carriage.waits_for_keepa
+            attempt = exchange.attempt
+            is_timeout = isinstance(failure, TimeoutError) and attempt.waits_for_keepa
             if is_timeout or isinstance(failure, UpstreamUnreachable):
-                carriage.trial.break_off(carriage.sent_at)
-            return self._explain(request, carriage, failure)
+                exchange.trial.break_off(attempt.sent_at)
+            self._resolve(attempt, _NOTHING_READ)
+            response = self._explain(request, exchange, failure)
         finally:
-            self._resolve(carriage, Envelope(), whole=False)
-            carriage.trial.withdraw()
-            self._reports.forwarded(carriage, began_at)
+            self._resolve(exchange.attempt, _NOTHING_READ)
+            exchange.trial.withdraw()
+            self._reports.forwarded(exchange)
             self._under_way -= 1
             if not self._under_way:
                 self._none_under_way.set()
+        return response
 
-    async def _carry(self, request: web.BaseRequest, carriage: Carriage) -> Reply:
+    async def _carry(self, request: Request, exchange: Exchange) -> Response:
         """Attempt the call until it is answered or may not be attempted again."""
-        ending: Reply | UpstreamUnreachable | None = None
+        ending: Response | UpstreamUnreachable | None = None
         while True:
             try:
-                ending = await self._attempt(request, carriage)
+                ending = await self._attempt(request, exchange)
             except UpstreamUnreachable as failure:
                 ending = failure
             except Overloaded:
@@ -149,106 +160,108 @@ class Proxy:
                 if ending is None:
                     raise
                 break
-            if carriage.is_final or not await self._prepare_again(request, carriage):
+            if exchange.attempt.is_final or not await self._prepare_again(request, exchange):
                 break
         if isinstance(ending, Refusal):
             raise ending
-        carriage.status = ending.status
+        exchange.status = ending.status
         if ending.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            carriage.trial.fail()
+            exchange.trial.fail()
         else:
-            carriage.trial.succeed()
+            exchange.trial.succeed()
         return ending
 
-    async def _attempt(self, request: web.BaseRequest, carriage: Carriage) -> Reply:
+    async def _attempt(self, request: Request, exchange: Exchange) -> Response:
         """Send the call once, and pass its answer on."""
         async with self._slots:
-            relay = await self._dispatcher.send(request, carriage)
-            return await relay.run(partial(self._resolve, carriage))
+            with await self._dispatcher.send(request, exchange) as relay:
+                try:
+                    await relay.read()
+                finally:
+                    # Before a slow caller has taken the rest.
+                    self._resolve(exchange.attempt, await relay.envelope())
+                return await relay.pass_rest()
 
-    async def _prepare_again(self, request: web.BaseRequest, carriage: Carriage) -> bool:
+    async def _prepare_again(self, request: Request, exchange: Exchange) -> bool:
         """Wait a little for another attempt, with tokens held for it; False: there is none.
 
         Where Keepa may have charged the one before, its hold stays, and the next gets its own.
         """
-        call, hold = carriage.call, carriage.hold
-        pause = backoff_seconds(carriage.attempts)
+        asked, last = exchange.asked, exchange.attempt
+        pause = backoff_seconds(len(exchange.attempts))
         if (
-            carriage.attempts > self._limits.retries
-            or not carriage.trial.may_go_on
-            or (carriage.dispatched and not call.is_repeatable)
-            or request.transport is None
-            or time.monotonic() + pause > carriage.deadline
+            len(exchange.attempts) > self._retries
+            or not exchange.trial.may_go_on
+            or (last.is_sent and not asked.is_repeatable)
+            or request.connection.has_left
+            or time.monotonic() + pause > exchange.deadline
         ):
             return False
-        if carriage.dispatched:
-            self._resolve(carriage, Envelope(), whole=False)
-        cancel_if_left(request)
+        if last.is_sent:
+            self._resolve(last, _NOTHING_READ)
+        request.connection.cancel_if_left()
         await asyncio.sleep(pause)
-        if carriage.dispatched:
-            again = await self._gate.admit_again(call, carriage.facts)
+        hold = last.hold
+        if last.is_sent:
+            again = await self._gate.admit_again(asked, exchange.record)
             if again is None:
                 return False
             hold = again
-        elif self._limits.is_too_old(hold.began_at):
+        elif self._dispatcher.is_too_late(exchange):
             return False
-        carriage.begin_again(hold)
+        exchange.attempts.append(Attempt(hold))
         return True
 
-    def _resolve(self, carriage: Carriage, envelope: Envelope, *, whole: bool) -> None:
+    def _resolve(self, attempt: Attempt, envelope: Envelope) -> None:
         """Decide what the hold becomes; the first word counts."""
-        if carriage.outcome:
+        if attempt.outcome:
             return
-        hold = carriage.hold
-        if not carriage.dispatched:
-            carriage.outcome = "released"
+        hold = attempt.hold
+        if not attempt.is_sent:
+            attempt.outcome = "released"
             self._ledger.release(hold)
         elif envelope.is_void:
             # All zeros: Keepa does not know the key. Nothing was charged, and nothing observed.
             _log.error("key_refused_by_keepa", hint="is KEEPA_API_KEY right?")
-            carriage.outcome = "released"
+            attempt.outcome = "released"
             self._ledger.release(hold)
         elif envelope.tokens_consumed is not None:
-            self._settle(carriage, envelope.tokens_consumed, envelope)
-        elif carriage.is_picture and whole:
-            self._settle(carriage, hold.tokens, envelope)
+            self._settle(attempt, envelope.tokens_consumed, envelope)
+        elif attempt.relay and attempt.relay.is_whole_picture:
+            self._settle(attempt, hold.tokens, envelope)
         else:
             # It may have been charged: the hold stays until it expires.
-            carriage.outcome = "doubt"
+            attempt.outcome = "doubt"
             self._ledger.doubt(hold)
 
-    def _settle(self, carriage: Carriage, consumed: int, envelope: Envelope) -> None:
-        hold = carriage.hold
-        carriage.outcome = "settled"
-        carriage.consumed = consumed
-        self._reports.settled(hold, consumed)
-        self._ledger.settle(hold, consumed, self._observer.read(envelope, carriage.seen_at))
+    def _settle(self, attempt: Attempt, consumed: int, envelope: Envelope) -> None:
+        attempt.outcome = "settled"
+        attempt.consumed = consumed
+        self._reports.settled(attempt.hold, consumed)
+        observation = self._observer.read(envelope, attempt.seen_at)
+        self._ledger.settle(attempt.hold, consumed, observation)
 
     def _explain(
-        self, request: web.BaseRequest, carriage: Carriage, failure: Refusal | TimeoutError
-    ) -> Reply:
+        self, request: Request, exchange: Exchange, failure: Refusal | TimeoutError
+    ) -> Response:
         """Tell the caller of a failure, or nothing where it has the answer's head already."""
-        if carriage.relay and carriage.relay.reply:
-            return carriage.relay.reply
+        attempt = exchange.attempt
+        if attempt.relay and attempt.relay.response:
+            return attempt.relay.response
         if isinstance(failure, Refusal):
             refusal = failure
         else:
-            was_sent = carriage.dispatched or carriage.attempts > 1
+            was_sent = attempt.is_sent or len(exchange.attempts) > 1
             refusal = UpstreamTimeout() if was_sent else Overloaded()
-        carriage.status = refusal.status
-        facts = carriage.facts
-        facts.max_items_now = carriage.call.items_within(facts.balance)
-        reserved = carriage.doubtful_tokens
-        if carriage.dispatched and carriage.outcome in {"", "doubt"}:
-            reserved += carriage.hold.tokens
-        return refuse(request, refusal, facts, reserved)
+        exchange.status = refusal.status
+        record = exchange.record
+        record.max_items_now = exchange.asked.items_within(record.balance)
+        return refuse(request, refusal, record, exchange.doubtful_tokens)
 
-    def _refuse(
-        self, request: web.BaseRequest, refusal: Refusal, facts: Facts, began_at: float
-    ) -> Reply:
-        if not facts.balance.known:
+    def _refuse(self, request: Request, refusal: Refusal, record: Record) -> Response:
+        if not record.balance.known:
             latest = self._ledger.latest
             is_current = isinstance(refusal, Overloaded | CircuitOpen) or refusal.is_policy
-            facts.balance = latest._replace(known=latest.known and is_current)
-        self._reports.refused(facts, refusal, began_at)
-        return refuse(request, refusal, facts)
+            record.balance = latest._replace(known=latest.known and is_current)
+        self._reports.refused(record, refusal)
+        return refuse(request, refusal, record)

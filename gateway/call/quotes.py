@@ -1,14 +1,12 @@
 """`/quote`: what a call would cost and whether it would run now, consuming nothing."""
 
-from aiohttp import web
-
 from gateway.call.gate import Gate
 from gateway.call.intake import Intake
 from gateway.errors import Refusal
-from gateway.front.answers import quote, refuse
-from gateway.front.door import cancel_if_left, request_id
-from gateway.front.facts import Facts
-from gateway.front.reply import Reply
+from gateway.front.own_responses import quote, refuse
+from gateway.front.record import Record, Unread
+from gateway.front.request import Request
+from gateway.front.response import Response
 
 
 class Quotes:
@@ -23,13 +21,13 @@ class Quotes:
         self._gate = gate
         self._floor = floor
 
-    async def answer(self, request: web.BaseRequest) -> Reply:
+    async def answer(self, request: Request) -> Response:
         """Answer one: 200, whatever would become of the call itself."""
-        facts = Facts(request_id(request), floor=self._floor)
-        cancel_if_left(request)
+        record = Record(request.request_id, Unread(self._floor))
+        request.connection.cancel_if_left()
         try:
-            call = await self._intake.read_quoted(request, facts)
-            refusal = await self._gate.judge(call, facts)
+            asked = record.asked = await self._intake.read_quoted(request)
+            refusal = await self._gate.judge(asked, record)
         except Refusal as failure:
-            return refuse(request, failure, facts)
-        return quote(request, refusal, facts, call.price.describe())
+            return refuse(request, failure, record)
+        return quote(request, refusal, record, asked.price.describe())

@@ -1,22 +1,21 @@
 """Passes Keepa's answer on to the caller, byte for byte, and reads the token fields on the way."""
 
-import struct
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from http import HTTPStatus
-from socket import SO_LINGER, SOL_SOCKET
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Self
 
 import aiohttp
 import structlog
-from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway.call.screen import NotPassable, Screen, repack, report_key
 from gateway.errors import UpstreamUnreachable
-from gateway.front.reply import Reply
+from gateway.front.request import Request
+from gateway.front.response import Response
 from gateway.keepa.connections import Answer
 from gateway.keepa.envelope import Envelope, EnvelopeReader, read_envelope
 from gateway.keepa.real_key import RealKey
@@ -25,19 +24,15 @@ _log: Any = structlog.get_logger(__name__)
 
 # A body that is there at once and no larger goes out with its head in one write.
 _SMALL = 32_768
-# Linger on, for no time: what is not sent is dropped, and the other side hears of a reset.
-_RESET = struct.pack("ii", 1, 0)
-
-
-class Told(Protocol):
-    """Hears, once, what an answer says of the bucket."""
-
-    def __call__(self, envelope: Envelope, *, whole: bool) -> None:
-        """`whole`: the body had come to its proper end."""
+_NOTHING = Envelope()
 
 
 class Relay:
-    """One answer on its way.
+    """One answer on its way: `read`, then `envelope`, then `pass_rest`, all inside `with`.
+
+    A caller who leaves does not keep the token fields from being read. Leaving the block lets go of
+    Keepa's connection; with a failure, where the caller has the head already, it cuts the caller's
+    as well: a short body must not look whole.
 
     Args:
         request: The caller's.
@@ -45,11 +40,23 @@ class Relay:
         headers: What the caller gets.
         executor: Where large bodies are inflated and scanned.
         key: What no answer may show.
+
+    Raises:
+        UpstreamUnreachable: On leaving: the body was cut short, or shows the key and cannot be
+            changed.
+
+    Attributes:
+        caller_left: Whether the caller has not heard the answer to its end.
+        waited_seconds: Time spent waiting for the body.
+        is_reading: Whether it waits for the body, or did when it was cancelled.
+        is_whole: Whether the body came to its proper end.
+        is_refused: Whether it may not pass, for nobody can be sure that it does not show the key.
+        response: There once the head went to the caller: a failure then can only cut.
     """
 
     def __init__(
         self,
-        request: web.BaseRequest,
+        request: Request,
         answer: Answer,
         headers: CIMultiDict[str],
         executor: Executor,
@@ -61,123 +68,143 @@ class Relay:
         # All of them: one that is not undone here hides what a caller can read.
         self._encoding = ",".join(answer.headers.getall("Content-Encoding", ())).strip().lower()
         self._is_plain = self._encoding in {"", "identity"}
+        # Of `/graphimage`: it has no room for token fields.
+        self._is_picture = answer.status == HTTPStatus.OK and answer.headers.get(
+            "Content-Type", ""
+        ).lower().startswith("image/")
         self._request_id = headers.get("X-Request-Id")
-        self._executor = executor
         self._key = key
-        self._told: Told | None = None
+        self._screen = Screen(key, is_plain=self._is_plain, request_id=self._request_id)
+        self._reader = EnvelopeReader(self._encoding, executor, self._screen)
+        self._envelope: Envelope | None = None
+        self._small: bytes | None = None
+        self._is_readable = True
+        self._passed = b""
         self.caller_left = False
         self.waited_seconds = 0.0
-        """Time spent waiting for the body."""
         self.is_reading = False
-        """Whether it waits for the body, or did when it was cancelled."""
-        self.reply: Reply | None = None
-        """There once the head went to the caller: a failure then can only cut its connection."""
+        self.is_whole = False
         self.is_refused = False
-        """Whether the answer may not pass, for nobody can be sure that it does not show the key."""
+        self.response: Response | None = None
 
-    async def run(self, told: Told) -> Reply:
-        """Pass the answer on; a caller who leaves does not keep its token fields from being read.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if failure and self.response:
+            self._request.connection.reset()
+        # Back to the pool where the body was read to its end, else gone.
+        self._answer.close()
+        if isinstance(failure, NotPassable):
+            self.is_refused = True
+            _log.error("answer_not_passed", encoding=self._encoding, request_id=self._request_id)
+            raise UpstreamUnreachable("Keepa's answer could not be passed on safely") from None
+        if isinstance(failure, aiohttp.ClientError):
+            raise UpstreamUnreachable from None
+
+    @property
+    def is_whole_picture(self) -> bool:
+        """Whether it is a picture that came whole: it costs what was reserved."""
+        return self.is_whole and self._is_picture
+
+    async def read(self) -> None:
+        """Read until the token fields are there, or the body has ended; pass on what lies before.
+
+        Raises:
+            aiohttp.ClientError: The body was cut short.
+            NotPassable: It must not go on.
+        """
+        first = await self._read()
+        if self._answer.status >= HTTPStatus.BAD_REQUEST:
+            first += await self._read_on(len(first))
+        if self._answer.content.at_eof() and len(first) <= _SMALL:
+            self.is_whole = True
+            await self._read_small(first)
+            return
+        self._answer.expect_much()
+        await self._look(first)
+        # Whether a picture comes whole decides what it costs.
+        while not self.is_whole and (self._is_picture or not self._reader.has_all):
+            await self._send_passed()
+            await self._look(await self._read())
+
+    async def envelope(self) -> Envelope:
+        """Return the token fields that are in what was read."""
+        if self._envelope is None:
+            self._envelope = await self._reader.finish()
+        return self._envelope
+
+    async def pass_rest(self) -> Response:
+        """Pass on what was read, and the rest.
 
         A short error page of a server's (5xx, without token fields) is returned unsent: the call
         may be attempted again.
 
-        Args:
-            told: Called once, as soon as the token fields are there, else at the body's end.
-
         Raises:
-            UpstreamUnreachable: The body was cut short, or shows the key and cannot be changed.
-                Where the caller had the head already, its connection is cut as well: a short body
-                must not look whole.
+            aiohttp.ClientError, NotPassable: As `read`.
         """
-        self._told = told
-        try:
-            first = await self._read()
-            if self._answer.status >= HTTPStatus.BAD_REQUEST:
-                first += await self._read_on(len(first))
-            if self._answer.content.at_eof() and len(first) <= _SMALL:
-                return await self._send_whole(first)
-            return await self._stream(first)
-        except NotPassable:
-            self.is_refused = True
-            _log.error("answer_not_passed", encoding=self._encoding, request_id=self._request_id)
-            raise UpstreamUnreachable("Keepa's answer could not be passed on safely") from None
-        except aiohttp.ClientError:
-            raise UpstreamUnreachable from None
-        finally:
-            # Back to the pool where the body was read to its end, else gone.
-            self._answer.close()
-            # Who listens also knows this relay: a cycle, which only the collector would undo.
-            self._told = None
+        if self._small is not None:
+            return await self._send_small(self._small)
+        while not self.is_whole:
+            if self.caller_left and self.response:
+                return self.response
+            await self._send_passed()
+            await self._look(await self._read())
+        response = self.response or await self._begin(self._make_response(None))
+        if rest := self._screen.rest():
+            await self._send(response.write(rest))
+        await self._send(response.write_eof())
+        return response
 
-    async def _send_whole(self, body: bytes) -> Reply:
-        """Send a body that is there; keep an error page back that another attempt may replace."""
+    async def _read_small(self, body: bytes) -> None:
+        """Read the token fields of a body that is there whole."""
+        self._small = body
         if self._is_plain:
-            envelope = read_envelope(body, None)
-            self._tell(envelope, whole=True)
-            passed = self._key.hide_in(body)
-            if passed is not body:
-                report_key("body", "starred out", self._request_id)
-        else:
-            reader, screen = self._open_reader()
-            await reader.feed(body)
-            is_readable = await reader.catch_up()
-            envelope = await reader.finish()
-            self._tell(envelope, whole=True)
-            passed = self._screen_whole(body, screen if is_readable else None)
-        self._headers.popall("Content-Length", None)
-        reply = self._make_reply(passed)
-        is_fault = self._answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        return reply if is_fault and envelope.is_empty else await self._begin(reply)
+            self._envelope = read_envelope(body, None)
+            return
+        await self._reader.feed(body)
+        self._is_readable = await self._reader.catch_up()
 
-    def _screen_whole(self, body: bytes, screen: Screen | None) -> bytes:
-        """Return a compressed body, without the key where it shows it; none: it cannot be read."""
+    async def _send_small(self, body: bytes) -> Response:
+        """Send a body that is there; keep an error page back that another attempt may replace."""
+        passed = self._key.hide_in(body) if self._is_plain else self._screen_small(body)
+        if passed is not body:
+            report_key("body", "starred out", self._request_id)
+        self._headers.popall("Content-Length", None)
+        response = self._make_response(passed)
+        is_fault = self._answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_fault and (await self.envelope()).is_empty:
+            return response
+        return await self._begin(response)
+
+    def _screen_small(self, body: bytes) -> bytes:
+        """Return a compressed body, without the key where it shows it."""
         if not body:
             return body
-        if screen is None:
+        if not self._is_readable:
             raise NotPassable
-        if not screen.is_found:
-            return body
-        passed = repack(body, self._encoding, self._key)
-        report_key("body", "starred out", self._request_id)
-        return passed
+        return repack(body, self._encoding, self._key) if self._screen.is_found else body
 
-    async def _stream(self, first: bytes) -> Reply:
-        """Pass a body on as it comes; nothing goes out before it was looked at."""
-        reader, screen = self._open_reader()
-        self._answer.expect_much()
-        whole = False
-        try:
-            chunk = first
-            while chunk:
-                await reader.feed(chunk)
-                is_seen = await reader.catch_up()
-                if reader.has_all:
-                    self._tell(reader.envelope, whole=False)
-                passed = screen.take(chunk, is_seen=is_seen)
-                if self.caller_left and not self._told:
-                    break
-                if passed:
-                    reply = self.reply or await self._begin(self._make_reply(None))
-                    await self._send(reply.write(passed))
-                chunk = await self._read()
-            else:
-                whole = True
-                reply = self.reply or await self._begin(self._make_reply(None))
-                if rest := screen.rest():
-                    await self._send(reply.write(rest))
-                await self._send(reply.write_eof())
-        except BaseException:
-            if self.reply:
-                self._cut()
-            raise
-        finally:
-            if self._told:
-                self._tell(await reader.finish(), whole=whole)
-        return reply
+    async def _look(self, chunk: bytes) -> None:
+        """Look at the next chunk of a stream; note what of it may go out."""
+        if not chunk:
+            self.is_whole = True
+            return
+        await self._reader.feed(chunk)
+        is_seen = await self._reader.catch_up()
+        self._passed = self._screen.take(chunk, is_seen=is_seen)
 
-    def _open_reader(self) -> tuple[EnvelopeReader, Screen]:
-        screen = Screen(self._key, is_plain=self._is_plain, request_id=self._request_id)
-        return EnvelopeReader(self._encoding, self._executor, screen), screen
+    async def _send_passed(self) -> None:
+        """Send what was looked at, and may go out."""
+        passed, self._passed = self._passed, b""
+        if passed:
+            response = self.response or await self._begin(self._make_response(None))
+            await self._send(response.write(passed))
 
     async def _read(self) -> bytes:
         """Return what came of the body; empty at its end."""
@@ -205,17 +232,17 @@ class Relay:
                 rest += await self._read()
         return rest
 
-    def _make_reply(self, body: bytes | None) -> Reply:
+    def _make_response(self, body: bytes | None) -> Response:
         reason: str | None = self._answer.reason
         if reason and self._key.is_in(reason.encode("utf-8", "surrogateescape")):
             report_key("reason", "replaced", self._request_id)
             reason = None
-        return Reply(self._answer.status, self._headers, body, reason)
+        return Response(self._answer.status, self._headers, body, reason)
 
-    async def _begin(self, reply: Reply) -> Reply:
-        self.reply = reply
-        await self._send(reply.prepare(self._request))
-        return reply
+    async def _begin(self, response: Response) -> Response:
+        self.response = response
+        await self._send(response.prepare(self._request))
+        return response
 
     async def _send(self, step: Coroutine[object, object, object]) -> None:
         """Do one step towards the caller, unless it has left."""
@@ -226,16 +253,3 @@ class Relay:
             await step
         except ConnectionError:
             self.caller_left = True
-
-    def _cut(self) -> None:
-        """Abort the caller's connection: a clean end would make a short body look whole."""
-        transport = self._request.transport
-        if transport is not None:
-            # A reset: to an HTTP/1.0 caller, a plain close is the body's proper end.
-            transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
-            transport.abort()
-
-    def _tell(self, envelope: Envelope, *, whole: bool) -> None:
-        told, self._told = self._told, None
-        if told:
-            told(envelope, whole=whole)

@@ -1,4 +1,4 @@
-"""What is told of each call when it has ended: one log line, and the counts."""
+"""Each call's log line and counts, when it has ended."""
 
 import time
 from collections import Counter, deque
@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from gateway.call.carriage import Carriage
+from gateway.call.exchange import Exchange
 from gateway.errors import Refusal
-from gateway.front.facts import Facts
+from gateway.front.record import Record
 from gateway.front.wording import deficit_of
 from gateway.ledger import Hold
 from gateway.log import CallLog
@@ -41,7 +41,7 @@ class Refused(NamedTuple):
 
 
 class Reports:
-    """Tells of calls. `began_at` is when their request came, monotonic seconds."""
+    """Logs and counts calls."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -50,34 +50,34 @@ class Reports:
         self._uncounted: Counter[tuple[str, str, str]] = Counter()
         self._latest: deque[Refused] = deque(maxlen=_LATEST_AT_MOST)
 
-    def forwarded(self, carriage: Carriage, began_at: float) -> None:
-        """Tell of a call that was admitted."""
-        upstream_seconds = carriage.upstream_seconds
-        waited_seconds = carriage.facts.waited_seconds
+    def forwarded(self, exchange: Exchange) -> None:
+        """Log and count a call that was admitted."""
+        record, attempt = exchange.record, exchange.attempt
+        asked, waited_seconds = exchange.asked, record.waited_seconds
+        upstream_seconds = exchange.upstream_seconds
         # Waiting for tokens is no slowness of the gateway's: whoever does has asked for it.
-        added_seconds = time.monotonic() - began_at - upstream_seconds - waited_seconds
+        added_seconds = time.monotonic() - record.began_at - upstream_seconds - waited_seconds
         added_seconds = max(0.0, added_seconds)
-        hold = carriage.hold
         if waited_seconds:
             self._metrics.waited("admitted", waited_seconds)
         self._metrics.called(
-            hold.service,
-            hold.endpoint,
-            carriage.outcome,
+            asked.service,
+            asked.endpoint,
+            attempt.outcome,
             upstream_seconds=upstream_seconds,
             added_seconds=added_seconds,
         )
         self._write(
-            carriage.facts,
+            record,
             {
-                "service": hold.service,
-                "endpoint": hold.endpoint,
-                "reserved": hold.tokens,
-                "consumed": carriage.consumed,
-                "outcome": carriage.outcome,
-                "status": carriage.status,
-                "attempts": carriage.attempts,
-                "caller_left": carriage.relay is not None and carriage.relay.caller_left,
+                "service": asked.service,
+                "endpoint": asked.endpoint,
+                "reserved": attempt.hold.tokens,
+                "consumed": attempt.consumed,
+                "outcome": attempt.outcome,
+                "status": exchange.status or attempt.status,
+                "attempts": len(exchange.attempts),
+                "caller_left": attempt.relay is not None and attempt.relay.caller_left,
                 "waited_ms": round(waited_seconds * 1000, 1),
                 "upstream_ms": round(upstream_seconds * 1000, 1),
                 "added_ms": round(added_seconds * 1000, 1),
@@ -85,25 +85,25 @@ class Reports:
         )
 
     def settled(self, hold: Hold, consumed: int) -> None:
-        """Tell of a hold whose call consumed that much."""
+        """Count the tokens of a settled hold."""
         self._metrics.consumed(hold.service, hold.endpoint, hold.tokens, consumed)
 
-    def answered(self, facts: Facts, began_at: float) -> None:
-        """Tell of a call that the ledger answered."""
-        self._metrics.answered(facts.service, facts.endpoint)
-        self._tell_own(facts, began_at, "answered", None, 200)
+    def answered(self, record: Record) -> None:
+        """Log and count a call that the ledger answered."""
+        self._metrics.answered(record.asked.service, record.asked.endpoint)
+        self._write_own(record, "answered", None, 200)
 
-    def refused(self, facts: Facts, refusal: Refusal, began_at: float) -> None:
-        """Tell of a call that never got as far as a hold."""
-        if facts.waited_seconds:
-            self._metrics.waited("refused", facts.waited_seconds)
-        self._metrics.refused(facts.service, facts.endpoint, refusal.reason)
-        self._note(facts, refusal, is_enforced=True)
+    def refused(self, record: Record, refusal: Refusal) -> None:
+        """Log and count a call that got no hold."""
+        if record.waited_seconds:
+            self._metrics.waited("refused", record.waited_seconds)
+        self._metrics.refused(record.asked.service, record.asked.endpoint, refusal.reason)
+        self._note(record, refusal, is_enforced=True)
         if refusal.is_policy:
-            self._uncounted[facts.service, facts.endpoint, refusal.reason] += 1
-        self._tell_own(facts, began_at, "refused", refusal.reason, refusal.status)
+            self._uncounted[record.asked.service, record.asked.endpoint, refusal.reason] += 1
+        self._write_own(record, "refused", refusal.reason, refusal.status)
 
-    def unknown_endpoint(self, facts: Facts, target: str) -> None:
+    def unknown_endpoint(self, record: Record, target: str) -> None:
         """Count a call of an endpoint that the cost table lacks, and log the first of each name."""
         self._metrics.unknown_endpoint()
         name = target.partition("?")[0].strip("/").lower()[:_NAME_CHARS]
@@ -113,25 +113,25 @@ class Reports:
         _log.warning(
             "unknown_endpoint",
             name=name,
-            service=facts.service,
-            required=facts.required_tokens,
-            request_id=facts.request_id,
+            service=record.asked.service,
+            required=record.asked.required_tokens,
+            request_id=record.request_id,
             hint="its price is a guess: name it in ENDPOINT_COSTS, or upgrade",
         )
 
-    def let_through(self, facts: Facts, refusal: Refusal) -> None:
-        """Tell of a call that would have been refused if refusals were enforced."""
-        self._metrics.let_through(facts.service, facts.endpoint, refusal.reason)
-        self._note(facts, refusal, is_enforced=False)
+    def let_through(self, record: Record, refusal: Refusal) -> None:
+        """Log and count a call that would be refused if refusals were enforced."""
+        self._metrics.let_through(record.asked.service, record.asked.endpoint, refusal.reason)
+        self._note(record, refusal, is_enforced=False)
         if refusal.is_policy:
-            self._uncounted[facts.service, facts.endpoint, refusal.reason] += 1
+            self._uncounted[record.asked.service, record.asked.endpoint, refusal.reason] += 1
         _log.info(
             "would_refuse",
-            service=facts.service,
-            endpoint=facts.endpoint,
-            required=facts.required_tokens,
+            service=record.asked.service,
+            endpoint=record.asked.endpoint,
+            required=record.asked.required_tokens,
             reason=refusal.reason,
-            request_id=facts.request_id,
+            request_id=record.request_id,
         )
 
     def take_refusals(self, at_most: int) -> Mapping[tuple[str, str, str], int]:
@@ -151,41 +151,41 @@ class Reports:
         self._latest.clear()
         return latest
 
-    def _note(self, facts: Facts, refusal: Refusal, *, is_enforced: bool) -> None:
+    def _note(self, record: Record, refusal: Refusal, *, is_enforced: bool) -> None:
         self._latest.append(
             Refused(
                 time.monotonic(),
-                facts.service,
-                facts.endpoint,
+                record.asked.service,
+                record.asked.endpoint,
                 refusal.reason,
-                facts.required_tokens,
-                deficit_of(refusal, facts),
+                record.asked.required_tokens,
+                deficit_of(refusal, record),
                 is_enforced,
             )
         )
 
-    def _tell_own(
-        self, facts: Facts, began_at: float, outcome: str, reason: str | None, status: int
-    ) -> None:
+    def _write_own(self, record: Record, outcome: str, reason: str | None, status: int) -> None:
         self._write(
-            facts,
+            record,
             {
-                "service": facts.service,
-                "endpoint": facts.endpoint,
-                "required": facts.required_tokens,
+                "service": record.asked.service,
+                "endpoint": record.asked.endpoint,
+                "required": record.asked.required_tokens,
                 "reserved": 0,
                 "consumed": 0,
                 "outcome": outcome,
                 "reason": reason,
                 "status": status,
-                "waited_ms": round(facts.waited_seconds * 1000, 1),
+                "waited_ms": round(record.waited_seconds * 1000, 1),
                 "upstream_ms": 0.0,
-                "added_ms": round((time.monotonic() - began_at - facts.waited_seconds) * 1000, 1),
+                "added_ms": round(
+                    (time.monotonic() - record.began_at - record.waited_seconds) * 1000, 1
+                ),
             },
         )
 
-    def _write(self, facts: Facts, line: dict[str, object]) -> None:
-        line["request_id"] = facts.request_id
-        if facts.traceparent:
-            line["traceparent"] = facts.traceparent
+    def _write(self, record: Record, line: dict[str, object]) -> None:
+        line["request_id"] = record.request_id
+        if record.traceparent:
+            line["traceparent"] = record.traceparent
         self._log.write(line)

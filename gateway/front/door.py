@@ -1,9 +1,10 @@
 """One caller's connection: malformed requests, slow callers, faults of our own, who leaves."""
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from socket import SO_ERROR, SOL_SOCKET
+from socket import SO_ERROR, SO_LINGER, SOL_SOCKET
 from typing import Any, cast
 
 import structlog
@@ -12,9 +13,6 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from gateway.errors import InternalError, Overloaded, Refusal, TooSlow
-from gateway.front.answers import refuse
-from gateway.front.facts import Facts
-from gateway.front.headers import given_request_id
 from gateway.front.heads import (
     MAX_HEADER_LINES,
     MAX_HEADERS,
@@ -22,6 +20,8 @@ from gateway.front.heads import (
     refusal_of,
     too_large_headers,
 )
+from gateway.front.own_responses import turn_away
+from gateway.front.request import Request
 from gateway.front.turnstile import Turnstile
 
 # What heads that are not whole may have in sum: nearly all others come in one packet, and are none
@@ -43,13 +43,16 @@ _LOOK_SECONDS = 0.005
 # RFC 9110, 15.2: a client reads past interim answers, also those that it did not ask for.
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+# Linger on, for no time: what is not sent is dropped, and the other side hears of a reset.
+_RESET = struct.pack("ii", 1, 0)
+
 
 class Door(web.RequestHandler):
     """One caller's connection.
 
     Faults that never became a call are answered in the one shape. A caller who leaves cancels what
     is done for it only where that was asked for (`cancel_if_left`): a call that Keepa may charge is
-    carried to its end.
+    carried to its end. Nobody else touches the socket.
 
     Args:
         server: Who answers.
@@ -60,9 +63,22 @@ class Door(web.RequestHandler):
     """
 
     __slots__ = (
-        "_body", "_came_at", "_farewell", "_head_bytes", "_head_timer", "_is_deaf",
-        "_is_half_closed", "_is_probed", "_look_timer", "_stall_seconds", "_stall_timer",
-        "_turnstile", "_wire", "is_surplus", "leaving_cancels", "new_id",
+        "_body",
+        "_came_at",
+        "_farewell",
+        "_head_bytes",
+        "_head_timer",
+        "_is_deaf",
+        "_is_half_closed",
+        "_is_probed",
+        "_leaving_cancels",
+        "_look_timer",
+        "_stall_seconds",
+        "_stall_timer",
+        "_turnstile",
+        "_wire",
+        "is_surplus",
+        "new_id",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +101,7 @@ class Door(web.RequestHandler):
             # What comes of a body before anybody reads it.
             read_bufsize=64 * 1024,
         )
-        self.leaving_cancels = False
+        self._leaving_cancels = False
         self.is_surplus = False
         self.new_id = new_id
         self._turnstile = turnstile
@@ -103,6 +119,11 @@ class Door(web.RequestHandler):
         self._farewell: asyncio.Future[None] | None = None
 
     @property
+    def has_left(self) -> bool:
+        """Whether the caller has gone."""
+        return self.transport is None
+
+    @property
     def has_next(self) -> bool:
         """Whether the caller has sent another request already."""
         return bool(self._messages)
@@ -116,6 +137,25 @@ class Door(web.RequestHandler):
     def is_ending(self) -> bool:
         """Whether the answer under way is the connection's last."""
         return self._turnstile.is_draining or (self._is_half_closed and not self._messages)
+
+    def cancel_if_left(self) -> None:
+        """From now on, a caller who leaves cancels what is done for it."""
+        self._leaving_cancels = True
+
+    def carry_on(self) -> None:
+        """From now on, a caller who leaves changes nothing."""
+        self._leaving_cancels = False
+
+    def abort(self) -> None:
+        """Close at once; what is not sent is dropped."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def reset(self) -> None:
+        """Abort so that the caller hears of it: to HTTP/1.0, a plain close ends a body properly."""
+        if self.transport is not None:
+            self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+            self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the caller in; one beyond the bound gets a little time to be told so."""
@@ -150,7 +190,7 @@ class Door(web.RequestHandler):
             self._body.set_exception(ConnectionResetError("The caller has left"))
         if self._farewell and not self._farewell.done():
             self._farewell.set_result(None)
-        if self.leaving_cancels and task is not None:
+        if self._leaving_cancels and task is not None:
             task.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own asks for one
@@ -182,7 +222,7 @@ class Door(web.RequestHandler):
         if wire is None:
             return
         # Where nothing can be spared any more, nobody has to be probed.
-        is_open = self.leaving_cancels or self.has_next
+        is_open = self._leaving_cancels or self.has_next
         if is_open and request is not None and not request.writer.output_size:
             if request.version >= HttpVersion11:
                 if not self._is_probed:
@@ -275,7 +315,7 @@ class Door(web.RequestHandler):
             _log.info("malformed_request", fault=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError
-        response = refuse(request, refusal, Facts(request_id(request)))
+        response = turn_away(_ours(request), refusal)
         response.force_close()
         return response
 
@@ -352,24 +392,7 @@ class Door(web.RequestHandler):
             self._stall_timer = None
 
 
-def cancel_if_left(request: web.BaseRequest) -> None:
-    """From now on, a caller who leaves cancels what is done for it."""
-    door_of(request).leaving_cancels = True
-
-
-def carry_on(request: web.BaseRequest) -> None:
-    """From now on, a caller who leaves changes nothing."""
-    door_of(request).leaving_cancels = False
-
-
-def door_of(request: web.BaseRequest) -> Door:
-    """Return the connection that the request came on."""
-    door = request.protocol
-    if not isinstance(door, Door):
-        raise TypeError("callers come through a Door")
-    return door
-
-
-def request_id(request: web.BaseRequest) -> str:
-    """Return the caller's `X-Request-Id` where it is harmless, else a new one of this gateway's."""
-    return given_request_id(request.headers) or door_of(request).new_id()
+def _ours(request: web.BaseRequest) -> Request:
+    if not isinstance(request, Request):
+        raise TypeError("requests are made by doors.py")
+    return request

@@ -11,16 +11,16 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 
 from gateway.errors import Refusal
-from gateway.front.answers import refuse
 from gateway.front.bodies import MAX_BODY, Bodies
-from gateway.front.door import Door, door_of, request_id
-from gateway.front.facts import Facts
+from gateway.front.door import Door
 from gateway.front.heads import check_head
-from gateway.front.reply import Reply
+from gateway.front.own_responses import turn_away
+from gateway.front.request import Request
+from gateway.front.response import Response
 from gateway.front.targets import origin_form
 from gateway.front.turnstile import Turnstile
 
-Answer = Callable[[web.BaseRequest], Awaitable[Reply]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 _LOOK_AGAIN_SECONDS = 0.02
@@ -46,16 +46,13 @@ async def last_answers(server: web.Server, at_most_seconds: float) -> None:
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-class Request(web.BaseRequest):
-    """One request; its target is a path and a query, whichever way the caller wrote it."""
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection stays after the answer."""
-        return not self._message.should_close and not door_of(self).is_ending
+def make_server(handle: Handler) -> web.Server:
+    """Return what hands the requests of all connections to `handle`."""
+    # Requests are made by `_request_maker`.
+    return web.Server(handle, request_factory=_request_maker())  # type: ignore[arg-type]
 
 
-def request_maker() -> Callable[..., web.BaseRequest]:
+def _request_maker() -> Callable[..., Request]:
     """Return what makes requests that may have the largest body a call may have."""
     loop = asyncio.get_running_loop()
 
@@ -65,7 +62,7 @@ def request_maker() -> Callable[..., web.BaseRequest]:
         protocol: web.RequestHandler,
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
-    ) -> web.BaseRequest:
+    ) -> Request:
         target = origin_form(message.path)
         if target is not message.path:
             message = message._replace(path=target)
@@ -74,29 +71,29 @@ def request_maker() -> Callable[..., web.BaseRequest]:
     return make
 
 
-def guard(answer: Answer, bodies: Bodies) -> Answer:
-    """Return `answer` behind what no request gets past; a doubtful connection is closed after it.
+def guard(handle: Handler, bodies: Bodies) -> Handler:
+    """Return `handle` behind what no request gets past; a doubtful connection is closed after it.
 
-    Doubtful: its framing, a tunnel that was not opened, a body still to come when the answer is
+    Doubtful: its framing, a tunnel that was not opened, a body still to come when the response is
     there already; and a connection beyond the bound.
     """
 
-    async def answer_guarded(request: web.BaseRequest) -> Reply:
+    async def handle_guarded(request: Request) -> Response:
         try:
             check_head(request)
-            reply = await answer(request)
+            response = await handle(request)
         except Refusal as refusal:
-            reply = refuse(request, refusal, Facts(request_id(request)))
-            reply.force_close()
+            response = turn_away(request, refusal)
+            response.force_close()
         finally:
             bodies.release(request)
-        door = door_of(request)
+        door = cast("Door", request.connection)
         is_doubtful = request.method == "CONNECT" or not request.content.is_eof()
         if is_doubtful or door.is_surplus:
-            reply.force_close()
+            response.force_close()
         if door.has_next:
             # Requests sent in one go, and answered without a wait, would keep all others waiting.
             await asyncio.sleep(0)
-        return reply
+        return response
 
-    return answer_guarded
+    return handle_guarded

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.balance import Balance
-from gateway.front.facts import Facts
+from gateway.front.record import Record
 
 # RFC 9110, 7.6.1: for this connection only; also whatever `Connection` names.
 HOP_BY_HOP = frozenset(
@@ -153,20 +153,20 @@ def _read_password(token: str) -> str:
     return password or user
 
 
-def own_headers(facts: Facts, reserved: int, balance: Balance) -> dict[str, str]:
-    """Return what the gateway adds to each answer of a call.
+def own_headers(record: Record, reserved: int, balance: Balance) -> dict[str, str]:
+    """Return what the gateway adds to each response to a call.
 
     RateLimit and RateLimit-Policy are those of the IETF draft on RateLimit header fields: what is
     left above the floor of the caller's service, and the seconds until the next lump.
     """
-    headers = {"X-Request-Id": facts.request_id, "X-Keepa-Gateway-Reserved": str(reserved)}
+    headers = {"X-Request-Id": record.request_id, "X-Keepa-Gateway-Reserved": str(reserved)}
     if balance.known:
-        left = max(0, balance.available - facts.floor)
+        left = max(0, balance.available - record.asked.floor)
         seconds = -(-balance.lump_in_ms // 1000)
         headers["RateLimit-Policy"] = f'"keepa";q={balance.capacity};w={_WINDOW_SECONDS}'
         headers["RateLimit"] = f'"keepa";r={left};t={seconds}'
-    if facts.preference_applied:
-        headers["Preference-Applied"] = facts.preference_applied
+    if record.preference_applied:
+        headers["Preference-Applied"] = record.preference_applied
     return headers
 
 

@@ -12,7 +12,7 @@ from gateway.errors import (
     ServiceFloor,
     ServiceQuota,
 )
-from gateway.front.facts import Facts
+from gateway.front.record import Record
 
 _TOO_MANY_REQUESTS = 429
 # Reasons that the call's price has to do with.
@@ -29,21 +29,21 @@ _OF_THE_PRICE = {
 _BY_ITEMS = (InsufficientTokensError, ServiceQuota, MaxCost)
 
 
-def describe(refusal: Refusal, call: Facts) -> str:
+def describe(refusal: Refusal, record: Record) -> str:
     """Return the sentence; it never contains a key, a URL or an upstream exception's text."""
     return "; ".join(
         filter(
             None,
             (
-                _describe_reason(refusal, call),
-                call.doubt if refusal.reason in _OF_THE_PRICE else "",
-                _describe_outlook(refusal, call),
+                _describe_reason(refusal, record),
+                record.asked.doubt if refusal.reason in _OF_THE_PRICE else "",
+                _describe_outlook(refusal, record),
             ),
         )
     )
 
 
-def deficit_of(refusal: Refusal, call: Facts) -> int | None:
+def deficit_of(refusal: Refusal, record: Record) -> int | None:
     """Return the tokens missing until the call fits.
 
     Keepa itself runs nothing from a balance of 0 down. 0: tokens are not the reason; None: the call
@@ -51,21 +51,23 @@ def deficit_of(refusal: Refusal, call: Facts) -> int | None:
     """
     if not isinstance(refusal, InsufficientTokensError):
         return 0 if refusal.shows_balance else None
-    return max(0, max(call.required_tokens + call.floor, 1) - call.balance.available)
+    needed = max(record.asked.required_tokens + record.asked.floor, 1)
+    return max(0, needed - record.balance.available)
 
 
-def _describe_reason(refusal: Refusal, call: Facts) -> str:
-    required = call.required_tokens
+def _describe_reason(refusal: Refusal, record: Record) -> str:
+    required, balance = record.asked.required_tokens, record.balance
+    floor = f"a floor of {record.asked.floor}"
     if isinstance(refusal, ExceedsCapacity):
         return (
-            f"Insufficient Keepa tokens: {required} required above a floor of {call.floor}, "
-            f"the bucket holds at most {call.balance.capacity}"
+            f"Insufficient Keepa tokens: {required} required above {floor}, the bucket holds at "
+            f"most {balance.capacity}"
         )
     if isinstance(refusal, InsufficientTokensError):
-        owner = "this service's" if isinstance(refusal, ServiceFloor) else "a"
-        floor = f"{owner} floor of {call.floor}"
-        needs = f"{call.balance.available} available, {required} required above {floor}"
-        if deficit_of(refusal, call):
+        if isinstance(refusal, ServiceFloor):
+            floor = f"this service's floor of {record.asked.floor}"
+        needs = f"{balance.available} available, {required} required above {floor}"
+        if deficit_of(refusal, record):
             return f"Insufficient Keepa tokens: {needs}"
         return f"Keepa tokens are kept for calls that have waited longer: {needs}"
     if isinstance(refusal, ServiceQuota):
@@ -79,7 +81,7 @@ def _describe_reason(refusal: Refusal, call: Facts) -> str:
     return str(refusal)
 
 
-def _describe_outlook(refusal: Refusal, call: Facts) -> str:
+def _describe_outlook(refusal: Refusal, record: Record) -> str:
     """Return when the call fits or what to do about it; empty where the reason says all."""
     if not refusal.shows_balance:
         return ""
@@ -91,7 +93,7 @@ def _describe_outlook(refusal: Refusal, call: Facts) -> str:
         outlook = "it never fits while the plan gains no tokens"
     else:
         outlook = "it never fits" if is_limit else ""
-    items, fitting = call.items or 0, call.max_items_now or 0
+    items, fitting = record.asked.items or 0, record.max_items_now or 0
     if isinstance(refusal, _BY_ITEMS) and 0 < fitting < items:
         outlook += f": {fitting} of the {items} items would now"
     return outlook

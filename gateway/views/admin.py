@@ -5,10 +5,10 @@ import hmac
 from typing import Any
 
 import structlog
-from aiohttp import web
 
 from gateway.errors import NotAdmin, Refusal, TooManyGuesses
 from gateway.front.headers import credentials_of
+from gateway.front.request import Request
 
 _log: Any = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class Admin:
         """Say, in a time that tells nothing, whether this is the token."""
         return hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._token)
 
-    async def check(self, request: web.BaseRequest) -> None:
+    async def check(self, request: Request) -> None:
         """Let a request with the token pass.
 
         Raises:
@@ -52,7 +52,7 @@ class Admin:
         if self._token and not await self.is_shown(request):
             raise NotAdmin
 
-    async def is_shown(self, request: web.BaseRequest) -> bool:
+    async def is_shown(self, request: Request) -> bool:
         """Say whether the request has the token among its headers; False: it has no token at all.
 
         Raises:
@@ -65,7 +65,7 @@ class Admin:
             raise await self.refuse(request)
         return False
 
-    async def refuse(self, request: web.BaseRequest) -> Refusal:
+    async def refuse(self, request: Request) -> Refusal:
         """Return, after a while, what is told to a wrong token."""
         self._log_guess(request)
         if self._waiting >= _WRONG_AT_MOST:
@@ -77,7 +77,7 @@ class Admin:
             self._waiting -= 1
         return NotAdmin()
 
-    def _log_guess(self, request: web.BaseRequest) -> None:
+    def _log_guess(self, request: Request) -> None:
         self._unlogged += 1
         now = asyncio.get_running_loop().time()
         if now >= self._log_at:

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 
 import orjson
-from aiohttp import web
 
 from gateway import __version__
 from gateway.call.allowances import Allowances
@@ -13,10 +12,9 @@ from gateway.call.observer import Observer
 from gateway.call.proxy import Proxy
 from gateway.call.quotes import Quotes
 from gateway.errors import LedgerUnavailable, ReadOnly, Refusal
-from gateway.front.answers import refuse
-from gateway.front.door import request_id
-from gateway.front.facts import Facts
-from gateway.front.reply import Reply
+from gateway.front.own_responses import turn_away
+from gateway.front.request import Request
+from gateway.front.response import Response
 from gateway.front.turnstile import Turnstile
 from gateway.keepa.breaker import Breaker
 from gateway.ledger import Ledger, Queue
@@ -95,7 +93,7 @@ class Site:
         # Of these paths, their own handlers know what other methods mean.
         self._any_method = frozenset({"/", "/quote", *dashboard.paths})
 
-    def answer(self, request: web.BaseRequest) -> Awaitable[Reply]:
+    def answer(self, request: Request) -> Awaitable[Response]:
         """Answer one request."""
         path = request.raw_path.partition("?")[0]
         own = self._own.get(path)
@@ -105,19 +103,19 @@ class Site:
             return _refuse_method(request)
         return own(request)
 
-    async def lead_in(self, request: web.BaseRequest) -> Reply:
+    async def lead_in(self, request: Request) -> Response:
         """Lead a browser to the dashboard; to programs there is no such path."""
         is_browser = "text/html" in request.headers.get("Accept", "")
         if is_browser and request.method in {"GET", "HEAD"}:
             # Relative, so that it holds behind whatever path a proxy has put the gateway.
-            return Reply(303, {"Location": "dashboard", "Cache-Control": "no-store"}, b"")
+            return Response(303, {"Location": "dashboard", "Cache-Control": "no-store"}, b"")
         return await self._proxy.handle(request)
 
-    async def tell_health(self, _: web.BaseRequest) -> Reply:
+    async def tell_health(self, _: Request) -> Response:
         """Alive, whatever else is down."""
         return _answer({"status": "alive"})
 
-    async def tell_readiness(self, _: web.BaseRequest) -> Reply:
+    async def tell_readiness(self, _: Request) -> Response:
         """Ready when the store answers and a balance is known; else 503 naming what is missing."""
         missing = []
         if self._turnstile.is_draining:
@@ -132,13 +130,13 @@ class Site:
             return _answer({"status": "not ready", "missing": missing}, status=503)
         return _answer({"status": "ready"})
 
-    async def tell_status(self, request: web.BaseRequest) -> Reply:
+    async def tell_status(self, request: Request) -> Response:
         """The account at a glance."""
         try:
             await self._admin.check(request)
             look = await self._ledger.overview()
         except Refusal as refusal:
-            return refuse(request, refusal, Facts(request_id(request)))
+            return turn_away(request, refusal)
         standing = self._standing
         return _answer(
             {
@@ -152,20 +150,20 @@ class Site:
             }
         )
 
-    async def tell_usage(self, request: web.BaseRequest) -> Reply:
+    async def tell_usage(self, request: Request) -> Response:
         """Who used what in the last weeks."""
         try:
             await self._admin.check(request)
             return await self._usage.answer(request)
         except Refusal as refusal:
-            return refuse(request, refusal, Facts(request_id(request)))
+            return turn_away(request, refusal)
 
-    async def tell_metrics(self, request: web.BaseRequest) -> Reply:
+    async def tell_metrics(self, request: Request) -> Response:
         """What Prometheus scrapes; the ledger's gauges are read from the store now."""
         try:
             await self._admin.check(request)
         except Refusal as refusal:
-            return refuse(request, refusal, Facts(request_id(request)))
+            return turn_away(request, refusal)
         try:
             look = await self._ledger.overview()
             waiting = sum(usage.waiting for usage in look.services.values())
@@ -174,12 +172,12 @@ class Site:
             self._metrics.show(None)
         # In a thread: of many services the page takes a tenth of a second to write.
         page = await asyncio.to_thread(self._metrics.expose)
-        return Reply(200, {"Content-Type": _METRICS}, page)
+        return Response(200, {"Content-Type": _METRICS}, page)
 
 
-async def _refuse_method(request: web.BaseRequest) -> Reply:
-    return refuse(request, ReadOnly(), Facts(request_id(request)))
+async def _refuse_method(request: Request) -> Response:
+    return turn_away(request, ReadOnly())
 
 
-def _answer(body: dict[str, object], status: int = 200) -> Reply:
-    return Reply(status, {"Content-Type": _JSON}, orjson.dumps(body))
+def _answer(body: dict[str, object], status: int = 200) -> Response:
+    return Response(status, {"Content-Type": _JSON}, orjson.dumps(body))

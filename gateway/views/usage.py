@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 from gateway.errors import BadRequest
-from gateway.front.door import cancel_if_left
-from gateway.front.reply import Reply
+from gateway.front.request import Request
+from gateway.front.response import Response
 from gateway.ledger import Item, UsageHistory
 from gateway.views.usage_question import NAMES, TIMES, Question, read_question
 
@@ -42,14 +41,14 @@ class UsagePage:
         self._account = account
         self._clock = clock
 
-    async def answer(self, request: web.BaseRequest) -> Reply:
+    async def answer(self, request: Request) -> Response:
         """Answer one request.
 
         Raises:
             BadRequest: Its parameters ask for nothing that can be answered.
             LedgerUnavailable: The store does not answer.
         """
-        cancel_if_left(request)
+        request.connection.cancel_if_left()
         now = datetime.fromtimestamp(self._clock(), UTC)
         question = read_question(request.raw_path.partition("?")[2], now)
         format_ = question.format or _accepted(request.headers.get("Accept", ""))
@@ -61,7 +60,7 @@ class UsagePage:
             "Cache-Control": "no-store",
             "X-Keepa-Gateway-Account": self._account,
         }
-        return Reply(200, headers, body)
+        return Response(200, headers, body)
 
     async def _add_up(self, question: Question) -> _Groups:
         groups: _Groups = {}

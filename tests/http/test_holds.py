@@ -113,6 +113,14 @@ async def test_picture_settles_at_its_cost(gateway, simulator):
     assert simulator.state()["charged_total"] == 1
 
 
+async def test_large_picture_settles_at_its_cost(serve, keepa):
+    """So does one that streams past, once it has come whole."""
+    gateway = await serve(keepa)
+    keepa.reply = answer(b"\x89PNG" + b"x" * 500_000, b"Content-Type: image/png")
+    assert (await gateway.ask("/graphimage?asin=B1")).whole
+    await came_to(gateway, (99, 0))
+
+
 async def test_picture_cut_short_is_in_doubt(serve, keepa):
     """A PNG that did not come whole leaves its hold in doubt."""
     gateway = await serve(keepa)

@@ -11,7 +11,7 @@ from support.keepa.scripted import answer
 from support.measure.stopwatch import Stopwatch
 from support.waiting import until, within
 
-from gateway import app
+from gateway.app import run
 from gateway.call import intake
 from gateway.front import door, turnstile
 
@@ -319,7 +319,7 @@ async def test_wave_beyond_the_queue_is_refused_at_once(serve, keepa):
 @pytest.fixture
 def little_memory(monkeypatch):
     """All request bodies together may have 100 kB."""
-    monkeypatch.setattr(app, "_BODIES_BYTES", 100 * KB)
+    monkeypatch.setattr(run, "_BODIES_BYTES", 100 * KB)
 
 
 async def test_request_bodies_are_bounded_in_sum(little_memory, serve, keepa):

@@ -8,12 +8,12 @@ from collections import Counter
 
 import pytest
 from prometheus_client import CollectorRegistry
+from support.callers.records import make_record
 from support.callers.refusals import read_refusal
 from support.waiting import until
 
 from gateway.call.reports import Reports
 from gateway.errors import EndpointNotAllowed, LedgerUnavailable
-from gateway.front.facts import Facts
 from gateway.ledger import Ledger, RedisStore, Rules, UsageHistory
 from gateway.metrics import Metrics
 from gateway.tasks import count_refusals
@@ -256,9 +256,9 @@ async def test_refusals_wait_for_a_store_that_is_away():
     await store.open()
     metrics = Metrics(CollectorRegistry(), floor=0, safety_buffer=0)
     ledger, reports = Ledger(store, "away", Rules(60, 0, 1, 60, 300), metrics), Reports(metrics)
-    facts = Facts("id", endpoint="seller", service="loft")
+    record = make_record(endpoint="seller", service="loft")
     for _ in range(2):
-        reports.refused(facts, EndpointNotAllowed(), 0.0)
+        reports.refused(record, EndpointNotAllowed())
         with pytest.raises(LedgerUnavailable):
             await count_refusals(ledger, reports)
     assert reports.take_refusals(9) == {("loft", "seller", "endpoint_not_allowed"): 2}

@@ -4,12 +4,12 @@ import pickle
 
 import orjson
 import pytest
+from support.callers.records import make_record
 
 import keepa_gateway_client as client
 from gateway import errors
 from gateway.balance import Balance
-from gateway.front.answers import render
-from gateway.front.facts import Facts
+from gateway.front.own_responses import render
 from keepa_gateway_client.refusals import read_refusal
 
 BALANCE = Balance(
@@ -17,7 +17,9 @@ BALANCE = Balance(
     observed_ms_ago=0, consumed=0,
 )  # fmt: skip
 CAPS = {"tokens_per_hour": 600}
-CALL = Facts("id-1", "product", "pricing", 50, 10, BALANCE, max_items_now=3)
+CALL = make_record(
+    BALANCE, max_items_now=3, endpoint="product", service="pricing", required_tokens=50, floor=10
+)
 
 
 def as_answered(refusal: errors.Refusal) -> client.GatewayRefusal:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.callers.records import make_record
 
 from gateway import errors
 from gateway.balance import Balance
@@ -37,8 +38,7 @@ from gateway.errors import (
     UpstreamUnreachable,
     UriTooLong,
 )
-from gateway.front.answers import render
-from gateway.front.facts import Facts
+from gateway.front.own_responses import render
 
 NOW_MS = 1_795_347_000_000
 BALANCE = Balance(
@@ -86,7 +86,7 @@ TABLE = [
 
 def call(balance=BALANCE, **facts):
     known = {"endpoint": "product", "service": "pricing", "required_tokens": 50, "floor": 10}
-    return Facts("id-1", balance=balance, **{**known, **facts})
+    return make_record(balance, **{**known, **facts})
 
 
 @pytest.mark.parametrize(("refusal", "status", "reason", "kind", "seconds"), TABLE)
@@ -149,7 +149,7 @@ def test_unknown_balance_is_null_and_the_rate_the_last_known(refusal):
     assert (told["current_balance"], told["reserved"], told["capacity"]) == (None, None, None)
     assert (told["deficit"], told["tokensLeft"], told["refillRate"]) == (0, 0, 20)
     assert told["refillIn"] == 2_000
-    assert render(refusal, Facts("id"), NOW_MS)["refillRate"] == 1
+    assert render(refusal, make_record(), NOW_MS)["refillRate"] == 1
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_what_never_fits_keeps_clients_quiet_for_an_hour(refusal):
 
 def test_cost_limits_are_told_before_any_balance_is_known():
     """A limit's refusal needs no balance: what is unknown is null."""
-    told = render(MaxCost(asked=50, limit=40), Facts("id", required_tokens=50), NOW_MS)
+    told = render(MaxCost(asked=50, limit=40), make_record(required_tokens=50), NOW_MS)
     assert (told["current_balance"], told["reserved"], told["capacity"]) == (None, None, None)
     assert (told["required_tokens"], told["deficit"], told["tokensLeft"]) == (50, 0, 0)
     assert (told["refillIn"], told["refillRate"]) == (3_600_000, 1)

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
+from support.callers.records import make_record
 from support.ledger.calls import know
 from support.waiting import until
 
 from gateway.call.allowances import Allowances
 from gateway.call.reports import Reports
 from gateway.errors import InsufficientTokensError, MaxCost, Overloaded
-from gateway.front.facts import Facts
 from gateway.keepa.breaker import Breaker
 from gateway.keepa.stalls import Stalls
 from gateway.ledger import Chronicle, EmbeddedStore, Ledger, Rules, UsageHistory
@@ -89,8 +89,8 @@ async def feeding():
 
 
 def refuse(reports, service="shop", required=50):
-    facts = Facts("id", "product", service, required, 10)
-    reports.refused(facts, InsufficientTokensError(retry_after_ms=None), time.monotonic())
+    record = make_record(endpoint="product", service=service, required_tokens=required, floor=10)
+    reports.refused(record, InsufficientTokensError(retry_after_ms=None))
 
 
 async def test_ten_dashboards_share_one_look_a_second():
@@ -165,8 +165,8 @@ async def test_a_flood_of_refusals_leaves_the_newest_fifty():
 async def test_what_shadow_mode_let_through_is_told_apart():
     """A call that would have been refused is listed as one that went through."""
     async with feeding() as (feed, reports, _, _):
-        facts = Facts("id", "product", "shop", 50)
-        reports.let_through(facts, MaxCost(asked=50, limit=10))
+        record = make_record(endpoint="product", service="shop", required_tokens=50)
+        reports.let_through(record, MaxCost(asked=50, limit=10))
         page = Page(feed)
         await until(lambda: page.told("refusals"))
         [shown] = page.told("refusals")[0]

@@ -4,9 +4,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from multidict import CIMultiDict
+from support.callers.records import make_record
 
 from gateway.balance import UNKNOWN, Balance
-from gateway.front.facts import Facts
 from gateway.front.headers import (
     accepts_gzip,
     credentials_of,
@@ -171,7 +171,7 @@ def test_no_request_id_of_the_callers():
 @pytest.mark.parametrize(("floor", "left"), [(10, 60), (70, 0), (90, 0), (-50, 120)])
 def test_rate_limit_headers(floor, left):
     """RateLimit tells what is available above the floor, and whole seconds to the lump."""
-    assert own_headers(Facts("id", floor=floor), 5, BALANCE) == {
+    assert own_headers(make_record(floor=floor, request_id="id"), 5, BALANCE) == {
         "X-Request-Id": "id",
         "X-Keepa-Gateway-Reserved": "5",
         "RateLimit-Policy": '"keepa";q=1200;w=3600',
@@ -181,7 +181,7 @@ def test_rate_limit_headers(floor, left):
 
 def test_unknown_balance_is_not_told():
     """Without a balance there are no RateLimit headers."""
-    assert own_headers(Facts("id", floor=10), 0, UNKNOWN) == {
+    assert own_headers(make_record(floor=10, request_id="id"), 0, UNKNOWN) == {
         "X-Request-Id": "id",
         "X-Keepa-Gateway-Reserved": "0",
     }

@@ -67,7 +67,7 @@ def test_the_final_stage_is_only_copied_into():
 def test_secrets_stay_outside(tmp_path):
     """Whatever COPY names, what is not the gateway's does not come along."""
     kept = {"pyproject.toml", "README.md", "deploy/constraints.txt"}
-    kept |= {"gateway/app.py", "client/pyproject.toml"}
+    kept |= {"gateway/app/run.py", "client/pyproject.toml"}
     left = {".env", ".git/config", "gateway/.env", "gateway/x/__pycache__/a.pyc", "deploy/x.env"}
     for name in kept | left:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

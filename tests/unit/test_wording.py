@@ -1,6 +1,7 @@
 """The one sentence of each refusal: what is missing, which limit, and what to do."""
 
 import pytest
+from support.callers.records import make_record
 
 from gateway.balance import Balance
 from gateway.errors import (
@@ -22,7 +23,6 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.front.facts import Facts
 from gateway.front.wording import describe
 
 BALANCE = Balance(
@@ -33,7 +33,7 @@ CAPS = {"tokens_per_hour": 600, "tokens_per_day": 2000}
 
 
 def call(**facts):
-    return Facts("id-1", balance=BALANCE, **{"required_tokens": 50, "floor": 10, **facts})
+    return make_record(BALANCE, **{"required_tokens": 50, "floor": 10, **facts})
 
 
 KEPT = "Keepa tokens are kept for calls that have waited longer: 15 available, 5 required above"

@@ -4,11 +4,11 @@ import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 
-from aiohttp import web
 from isal import isal_zlib
 
 from gateway.front.headers import accepts_gzip
-from gateway.front.reply import Reply
+from gateway.front.request import Request
+from gateway.front.response import Response
 
 _FOLDER = files("gateway.views.dashboard") / "assets"
 _TYPES = {
@@ -56,22 +56,22 @@ def read_asset(name: str) -> Asset:
     )
 
 
-def serve_asset(request: web.BaseRequest, asset: Asset) -> Reply:
+def serve_asset(request: Request, asset: Asset) -> Response:
     """Answer with a file that is the same for everybody: kept, and asked for anew each time."""
     fields = {"ETag": asset.tag, "Cache-Control": "no-cache", **GUARDS}
     if asset.tag in request.headers.get("If-None-Match", ""):
-        return Reply(304, fields, b"")
+        return Response(304, fields, b"")
     return _send(request, asset, 200, fields)
 
 
-def serve_page(request: web.BaseRequest, asset: Asset, status: int, extra: dict[str, str]) -> Reply:
+def serve_page(request: Request, asset: Asset, status: int, extra: dict[str, str]) -> Response:
     """Answer with a page that depends on who asks; nobody keeps it."""
     return _send(request, asset, status, {"Cache-Control": "no-store", **GUARDS, **extra})
 
 
-def _send(request: web.BaseRequest, asset: Asset, status: int, fields: dict[str, str]) -> Reply:
+def _send(request: Request, asset: Asset, status: int, fields: dict[str, str]) -> Response:
     fields["Content-Type"] = asset.type
     fields["Vary"] = "Accept-Encoding"
     if accepts_gzip(request.headers):
-        return Reply(status, fields | {"Content-Encoding": "gzip"}, asset.packed)
-    return Reply(status, fields, asset.plain)
+        return Response(status, fields | {"Content-Encoding": "gzip"}, asset.packed)
+    return Response(status, fields, asset.plain)

@@ -4,12 +4,10 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import ClassVar
 from urllib.parse import parse_qs
 
 import orjson
-from aiohttp import web
 
 from gateway.errors import (
     NotAdmin,
@@ -20,10 +18,9 @@ from gateway.errors import (
     TooManyGuesses,
     TooSlow,
 )
-from gateway.front.answers import refuse
-from gateway.front.door import cancel_if_left, door_of, request_id
-from gateway.front.facts import Facts
-from gateway.front.reply import Reply
+from gateway.front.own_responses import turn_away
+from gateway.front.request import Request
+from gateway.front.response import Response
 from gateway.views.admin import Admin
 from gateway.views.dashboard.assets import GUARDS, read_asset, serve_asset, serve_page
 from gateway.views.dashboard.sessions import Sessions
@@ -48,7 +45,7 @@ _STREAM = {
 # How soon a browser comes again by itself, milliseconds.
 _AGAIN_MS = 2000
 
-Answer = Callable[[web.BaseRequest], Awaitable[Reply]]
+Answer = Callable[[Request], Awaitable[Response]]
 
 
 class _FormOnly(ReadOnly):
@@ -80,7 +77,7 @@ class Dashboard:
         names = ("/dashboard", "/dashboard/", "/dashboard/events", *self._posts, *self._assets)
         return dict.fromkeys(names, self.answer)
 
-    async def answer(self, request: web.BaseRequest) -> Reply:
+    async def answer(self, request: Request) -> Response:
         """Answer a request for one of the dashboard's paths."""
         path = request.raw_path.partition("?")[0]
         try:
@@ -91,11 +88,11 @@ class Dashboard:
                 raise _FormOnly if path in self._posts else ReadOnly
             return await self._show(request, path)
         except Refusal as refusal:
-            reply = refuse(request, refusal, Facts(request_id(request)))
-            reply.fields = {**reply.fields, "Cache-Control": "no-store", **GUARDS}
-            return reply
+            response = turn_away(request, refusal)
+            response.fields = {**response.fields, "Cache-Control": "no-store", **GUARDS}
+            return response
 
-    async def _show(self, request: web.BaseRequest, path: str) -> Reply:
+    async def _show(self, request: Request, path: str) -> Response:
         if path == "/dashboard/events":
             return await self._stream(request)
         if path in self._assets:
@@ -111,7 +108,7 @@ class Dashboard:
             pass
         return serve_page(request, self._login, 401, _BEARER)
 
-    async def _end_of(self, request: web.BaseRequest) -> float | None:
+    async def _end_of(self, request: Request) -> float | None:
         """Return until when the caller may look, seconds since 1970; None: not at all.
 
         Raises:
@@ -125,34 +122,34 @@ class Dashboard:
             end = math.inf
         return end
 
-    async def _stream(self, request: web.BaseRequest) -> Reply:
+    async def _stream(self, request: Request) -> Response:
         """Send the account's state, each second, until the reader leaves or the session ends."""
         ends_at = await self._end_of(request)
         if ends_at is None:
             raise NotAdmin
         if request.method == "HEAD":
             # A page whose stream was refused asks whether it may look.
-            return Reply(200, _STREAM, b"")
-        if door_of(request).is_surplus:
+            return Response(200, _STREAM, b"")
+        if request.connection.is_surplus:
             # It would keep a place that calls have to share.
             raise Overloaded("Too many connections are open for one more dashboard")
-        watcher = self.feed.open(partial(_abort, request))
-        reply = Reply(200, _STREAM, None)
-        reply.force_close()
-        cancel_if_left(request)
+        watcher = self.feed.open(request.connection.abort)
+        response = Response(200, _STREAM, None)
+        response.force_close()
+        request.connection.cancel_if_left()
         try:
-            await reply.prepare(request)
-            await reply.write(_write_opening(ends_at))
+            await response.prepare(request)
+            await response.write(_write_opening(ends_at))
             async with asyncio.timeout(min(ends_at - time.time(), _LONGEST_SECONDS)):
-                await watcher.receive(reply.write)
+                await watcher.receive(response.write)
         except (TimeoutError, ConnectionError):
             # Its session has ended, or its reader has left.
             pass
         finally:
             self.feed.close(watcher)
-        return reply
+        return response
 
-    async def _log_in(self, request: web.BaseRequest) -> Reply:
+    async def _log_in(self, request: Request) -> Response:
         """Give whoever knows the token a cookie, and lead it to the page."""
         if not self._admin.is_needed:
             return _go_to_page()
@@ -164,16 +161,16 @@ class Dashboard:
             return serve_page(request, self._wrong, refusal.status, extra)
         return _go_to_page(self._sessions.begin(is_secure=_is_secure(request)))
 
-    async def _log_out(self, request: web.BaseRequest) -> Reply:
+    async def _log_out(self, request: Request) -> Response:
         return _go_to_page(self._sessions.finish(is_secure=_is_secure(request)))
 
 
-def _go_to_page(cookie: str = "") -> Reply:
+def _go_to_page(cookie: str = "") -> Response:
     # Relative, so that it holds behind whatever path a proxy has put the gateway.
     fields = {"Location": "../dashboard", "Cache-Control": "no-store", **GUARDS}
     if cookie:
         fields["Set-Cookie"] = cookie
-    return Reply(303, fields, b"")
+    return Response(303, fields, b"")
 
 
 def _write_opening(ends_at: float) -> bytes:
@@ -183,17 +180,17 @@ def _write_opening(ends_at: float) -> bytes:
     return b"retry: %d\nevent: session\ndata: %b\n\n" % (_AGAIN_MS, session)
 
 
-def _is_ours(request: web.BaseRequest) -> bool:
+def _is_ours(request: Request) -> bool:
     """Say whether a form was sent from the page itself, as far as the browser tells."""
     return request.headers.get("Sec-Fetch-Site", "none") in {"same-origin", "none"}
 
 
-def _is_secure(request: web.BaseRequest) -> bool:
+def _is_secure(request: Request) -> bool:
     """Say whether the browser spoke https, to whoever stands in front of the gateway."""
     return request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip() == "https"
 
 
-async def _read_token(request: web.BaseRequest) -> str:
+async def _read_token(request: Request) -> str:
     """Return what the login form's field holds.
 
     Raises:
@@ -210,8 +207,3 @@ async def _read_token(request: web.BaseRequest) -> str:
         raise TooSlow from None
     fields = parse_qs(body.decode("latin-1"), encoding="utf-8", errors="surrogateescape")
     return fields.get("token", [""])[0].strip()
-
-
-def _abort(request: web.BaseRequest) -> None:
-    if request.transport:
-        request.transport.abort()

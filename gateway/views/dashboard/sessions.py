@@ -6,7 +6,7 @@ import secrets
 import time
 from http.cookies import CookieError, SimpleCookie
 
-from aiohttp import web
+from gateway.front.request import Request
 
 _COOKIE = "keepa_gateway_session"
 _SESSION_SECONDS = 12 * 3600
@@ -27,7 +27,7 @@ class Sessions:
         secret = token.encode("utf-8", "surrogateescape")
         self._key = hmac.digest(secret, _PURPOSE, hashlib.sha256)
 
-    def end_of(self, request: web.BaseRequest) -> float | None:
+    def end_of(self, request: Request) -> float | None:
         """Return until when the caller's cookie is good, seconds since 1970; None: not at all."""
         try:
             cookies = SimpleCookie(request.headers.get("Cookie", ""))

@@ -1,4 +1,4 @@
-"""Answers of the gateway's own making, as Keepa would shape them."""
+"""Responses of the gateway's own making, as Keepa would shape its answers."""
 
 import struct
 import time
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
-from aiohttp import web
 from isal import isal_zlib
 
 from gateway.balance import UNKNOWN, Balance
 from gateway.errors import Refusal
-from gateway.front.facts import Facts
 from gateway.front.headers import accepts_gzip, own_headers
-from gateway.front.reply import Reply
+from gateway.front.record import Record
+from gateway.front.request import Request
+from gateway.front.response import Response
 from gateway.front.wording import deficit_of, describe
 
 _JSON = "application/json;charset=utf-8"
@@ -28,33 +28,38 @@ _BLOCK_LENGTH = struct.Struct("<HH")
 _GZIP_TAIL = struct.Struct("<LL")
 
 
-def refuse(request: web.BaseRequest, refusal: Refusal, call: Facts, reserved: int = 0) -> Reply:
-    """Answer with the refusal's status, headers and JSON; `reserved` is what stays held for it."""
-    balance = call.balance if refusal.shows_balance else UNKNOWN
-    headers = own_headers(call, reserved, balance) | refusal.headers
+def refuse(request: Request, refusal: Refusal, record: Record, reserved: int = 0) -> Response:
+    """Respond with the refusal's status, headers and JSON; `reserved` is what stays held for it."""
+    balance = record.balance if refusal.shows_balance else UNKNOWN
+    headers = own_headers(record, reserved, balance) | refusal.headers
     if refusal.retry_after_seconds is not None:
         headers["Retry-After"] = str(refusal.retry_after_seconds)
-    return _send(request, refusal.status, render(refusal, call, _now_ms()), headers)
+    return _send(request, refusal.status, render(refusal, record, _now_ms()), headers)
+
+
+def turn_away(request: Request, refusal: Refusal) -> Response:
+    """Refuse a request that never became a call."""
+    return refuse(request, refusal, Record(request.request_id))
 
 
 def quote(
-    request: web.BaseRequest,
+    request: Request,
     refusal: Refusal | None,
-    facts: Facts,
+    record: Record,
     parts: Iterable[tuple[str, int]],
-) -> Reply:
-    """Answer with what would be told to a call: its refusal, or that it would be admitted."""
-    body = render(refusal or Refusal(), facts, _now_ms())
+) -> Response:
+    """Respond with what would be told to a call: its refusal, or that it would be admitted."""
+    body = render(refusal or Refusal(), record, _now_ms())
     del body["error"]
     if refusal is None:
-        refill_in = max(1, facts.balance.lump_in_ms)
+        refill_in = max(1, record.balance.lump_in_ms)
         body |= {"reason": None, "retryable": True, "retry_after_seconds": 0, "refillIn": refill_in}
     body["admitted"] = refusal is None
     body["parts"] = [{"what": what, "tokens": tokens} for what, tokens in parts]
-    return _send(request, 200, body, own_headers(facts, 0, facts.balance))
+    return _send(request, 200, body, own_headers(record, 0, record.balance))
 
 
-def tell_balance(request: web.BaseRequest, balance: Balance, facts: Facts) -> Reply:
+def tell_balance(request: Request, balance: Balance, record: Record) -> Response:
     """Answer `/token` from the ledger, in Keepa's own shape: what is left is what is available."""
     body: dict[str, object] = {
         "timestamp": _now_ms(),
@@ -65,12 +70,12 @@ def tell_balance(request: web.BaseRequest, balance: Balance, facts: Facts) -> Re
         "tokensConsumed": 0,
         "processingTimeInMs": 0,
     }
-    return _send(request, 200, body, own_headers(facts, 0, balance))
+    return _send(request, 200, body, own_headers(record, 0, balance))
 
 
 def _send(
-    request: web.BaseRequest, status: int, body: dict[str, object], headers: dict[str, str]
-) -> Reply:
+    request: Request, status: int, body: dict[str, object], headers: dict[str, str]
+) -> Response:
     text = orjson.dumps(body)
     headers["Content-Type"] = _JSON
     headers["Vary"] = "Accept-Encoding"
@@ -78,7 +83,7 @@ def _send(
     if accepts_gzip(request.headers):
         text = _as_gzip(text)
         headers["Content-Encoding"] = "gzip"
-    return Reply(status, headers, text)
+    return Response(status, headers, text)
 
 
 def _as_gzip(text: bytes) -> bytes:
@@ -95,15 +100,15 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def render(refusal: Refusal, call: Facts, now_ms: int) -> dict[str, Any]:
+def render(refusal: Refusal, record: Record, now_ms: int) -> dict[str, Any]:
     """Return the refusal as the contract's one JSON shape.
 
     The upper half is for people and programs that know the gateway; from `timestamp` on it is what
     Keepa's Java, PHP and Python clients read to wait just long enough: integers, `refillIn` > 0,
     `refillRate` > 0, `tokensLeft` >= 0.
     """
-    shows = refusal.shows_balance and call.balance.known
-    balance = call.balance
+    shows = refusal.shows_balance and record.balance.known
+    asked, balance = record.asked, record.balance
     if refusal.shows_balance:
         refill_in = refusal.retry_after_ms if refusal.retryable else _NEVER_MS
     else:
@@ -111,22 +116,22 @@ def render(refusal: Refusal, call: Facts, now_ms: int) -> dict[str, Any]:
     answer = {
         "error": {
             "type": refusal.type,
-            "message": describe(refusal, call),
-            "details": call.endpoint,
+            "message": describe(refusal, record),
+            "details": asked.endpoint,
         },
         "reason": refusal.reason,
-        "endpoint": call.endpoint,
-        "service": call.service,
-        "request_id": call.request_id,
+        "endpoint": asked.endpoint,
+        "service": asked.service,
+        "request_id": record.request_id,
         "current_balance": balance.available if shows else None,
-        "required_tokens": call.required_tokens if refusal.shows_balance else None,
-        "floor": call.floor if refusal.shows_balance else None,
-        "deficit": deficit_of(refusal, call),
+        "required_tokens": asked.required_tokens if refusal.shows_balance else None,
+        "floor": asked.floor if refusal.shows_balance else None,
+        "deficit": deficit_of(refusal, record),
         "reserved": balance.held if shows else None,
         "capacity": balance.capacity if shows else None,
         "retryable": refusal.retryable,
         "retry_after_seconds": refusal.retry_after_seconds,
-        "max_items_now": call.max_items_now,
+        "max_items_now": record.max_items_now,
         "timestamp": now_ms,
         "tokensLeft": max(0, balance.available) if shows else 0,
         "refillIn": max(1, refill_in or _NO_BALANCE_MS),
@@ -135,6 +140,6 @@ def render(refusal: Refusal, call: Facts, now_ms: int) -> dict[str, Any]:
         "tokensConsumed": 0,
         "processingTimeInMs": 0,
     }
-    if call.max_items_now is None:
+    if record.max_items_now is None:
         del answer["max_items_now"]
     return answer

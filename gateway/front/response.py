@@ -1,4 +1,4 @@
-"""An answer as it leaves: every header byte as it was given, and no header that was not."""
+"""A response as it leaves: every header byte as it was given, and no header that was not."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -12,11 +12,11 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _BODILESS = frozenset({204, 304})
 
 
-class Reply(web.StreamResponse):
-    """One answer. Where it is there whole, head and body leave in one write.
+class Response(web.StreamResponse):
+    """One response. Where it is there whole, head and body leave in one write.
 
     aiohttp's own responses add headers of their own (Server, a Content-Type), cannot send header
-    bytes that are no UTF-8, and take several times as long for a small answer.
+    bytes that are no UTF-8, and take several times as long for a small one.
 
     Attributes:
         fields: Headers, sent as they stand; beside them go Date (where there is none), the body's
