@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from packaging.utils import canonicalize_name
 from support import ROOT
 from support.callers.crowd import ONE_TOKEN, Slow
 from support.deploy.constraints import read_pins
-from support.deploy.dockerfile import Context, Step, build
+from support.deploy.dockerfile import Context, Step
 from support.redis.server import free_port
 from support.waiting import until
 
+from e2e.image import build
 from gateway import __version__
 
 # The first one waits for the wheels to be downloaded.
@@ -29,16 +29,11 @@ WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new
 
 @pytest.fixture(scope="module")
 def image():
-    """Carry out the steps once, then remove all that is not of the last stage."""
+    """Carry out the steps once."""
     # Not in pytest's folder, where nobody but the owner may look.
     folder = Path(tempfile.mkdtemp(prefix="image-"))
     try:
-        subprocess.run([sys.executable, "-m", "venv", folder / "python"], check=True)
-        stage = build(Context(ROOT), folder / "python/bin", folder)
-        for other in folder.glob("stage-*"):
-            if other != stage.root:
-                shutil.rmtree(other)
-        yield stage
+        yield build(Context(ROOT), folder)
     finally:
         subprocess.run(["chmod", "-R", "u+w", folder], check=True)
         shutil.rmtree(folder)

@@ -34,30 +34,73 @@ def run(*words, cwd=None):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
+def make_wheel(project, folder):
+    """Let pip build a project; return the wheel."""
+    run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, project)
     [wheel] = folder.iterdir()
     return wheel
 
 
+def make_environment(folder, wheel):
+    """Make an environment that has the wheel and nothing else; return its programs and packages."""
+    venv.create(folder, symlinks=True)
+    run("pip", "--python", folder, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    [site] = folder.glob("lib/python*/site-packages")
+    return folder / "bin", site
+
+
+def find_needed(texts, found):
+    """Add to what was found the distributions of this environment that requirements ask for."""
+    for requirement in map(Requirement, texts or ()):
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        distribution = importlib.metadata.distribution(requirement.name)
+        assert distribution.version in requirement.specifier
+        if distribution.name not in found:
+            found[distribution.name] = distribution
+            find_needed(distribution.requires, found)
+            for extra in requirement.extras:
+                find_needed(of_extra(distribution, extra), found)
+
+
+def of_extra(distribution, extra):
+    """What a distribution requires for one of its extras only, as requirements without a marker."""
+    for requirement in map(Requirement, distribution.requires or ()):
+        marker = requirement.marker
+        if marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
+            requirement.marker = None
+            yield str(requirement)
+
+
+def link_needed(texts, site):
+    """Link what requirements ask for, with all that it needs itself; return their names."""
+    found = {}
+    find_needed(texts, found)
+    for distribution in found.values():
+        for top in {path.parts[0] for path in distribution.files if path.parts[0] != ".."}:
+            if top != "__pycache__" and not (site / top).exists():
+                (site / top).symlink_to(distribution.locate_file(top))
+    return found.keys()
+
+
 @pytest.fixture(scope="module")
-def install(wheel, tmp_path_factory):
-    """Return what installs the wheel in an environment of its own, and tells where."""
-
-    def install(*options):
-        folder = tmp_path_factory.mktemp("environment")
-        venv.create(folder, symlinks=True)
-        run("pip", "--python", folder, "install", "--quiet", *options, wheel)
-        return folder / "bin"
-
-    return install
+def wheel(tmp_path_factory):
+    return make_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
-def installed(install):
-    return install()
+def alone(wheel, tmp_path_factory):
+    """The programs of an environment that has the wheel alone."""
+    return make_environment(tmp_path_factory.mktemp("alone"), wheel)[0]
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The programs of an environment that has the wheel, what it says that it needs, no more."""
+    bin_, site = make_environment(tmp_path_factory.mktemp("environment"), wheel)
+    [own] = importlib.metadata.distributions(name="keepa-gateway", path=[str(site)])
+    link_needed(own.requires, site)
+    return bin_
 
 
 @pytest.fixture(autouse=True)
@@ -102,49 +145,34 @@ async def test_it_runs_from_an_empty_folder(installed, machines, monkeypatch):
         assert (await gateway.ask(f"/{asset}")).status == 200, asset
 
 
+TYPED = """\
+from gateway.balance import UNKNOWN
+from keepa_gateway_client import install
+
+tokens: int = UNKNOWN.tokens
+url: str = install("http://localhost:8080").base_url
+"""
+
+
 def test_it_is_typed(installed, tmp_path):
-    """A program that uses the package is checked against its types."""
-    program = "from gateway.settings import read_settings\nport: int = read_settings().port\n"
-    (tmp_path / "program.py").write_text(program)
+    """A program that uses its packages is checked against their types."""
+    (tmp_path / "program.py").write_text(TYPED)
     python = f"--python-executable={installed / 'python'}"
     run("mypy", "--strict", "--cache-dir=cache", python, "program.py", cwd=tmp_path)
 
 
 @pytest.fixture(scope="module")
 def client_wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("client-wheel")
-    run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, CLIENT)
-    [wheel] = folder.iterdir()
-    return wheel
-
-
-def find_all(name, found):
-    """Add a distribution of this environment, and all that it needs, to what was found."""
-    distribution = importlib.metadata.distribution(name)
-    if distribution.name in found:
-        return
-    found[distribution.name] = distribution
-    for text in distribution.requires or ():
-        requirement = Requirement(text)
-        if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
-            find_all(requirement.name, found)
+    return make_wheel(CLIENT, tmp_path_factory.mktemp("client-wheel"))
 
 
 @pytest.fixture(scope="module")
 def callers_environment(client_wheel, tmp_path_factory):
     """Where programs run that call Keepa: keepa with what it needs, the client's wheel, no more."""
-    folder = tmp_path_factory.mktemp("callers")
-    venv.create(folder, symlinks=True)
-    run("pip", "--python", folder, "install", "--quiet", "--no-index", client_wheel)
-    [site] = folder.glob("lib/python*/site-packages")
-    found = {}
-    find_all("keepa", found)
-    assert not {"redis", "structlog", "pydantic-settings", "keepa-gateway"} & found.keys()
-    for distribution in found.values():
-        for top in {path.parts[0] for path in distribution.files if path.parts[0] != ".."}:
-            if top != "__pycache__" and not (site / top).exists():
-                (site / top).symlink_to(distribution.locate_file(top))
-    return folder / "bin"
+    bin_, site = make_environment(tmp_path_factory.mktemp("callers"), client_wheel)
+    linked = link_needed(["keepa"], site)
+    assert not {"redis", "structlog", "pydantic-settings", "keepa-gateway"} & linked
+    return bin_
 
 
 def test_the_clients_wheel_needs_nothing(client_wheel):
@@ -189,9 +217,8 @@ async def test_the_client_runs_beside_a_gateway_folder(
     assert {line["service"] for line in gateway.logged("call")} == {"shop"}
 
 
-def test_the_gateways_wheel_has_the_client_too(install):
+def test_the_gateways_wheel_has_the_client_too(alone):
     """Without what the server needs, both names of the client are there."""
-    alone = install("--no-deps")
     code = "import gateway.client, keepa_gateway_client"
     assert subprocess.run([alone / "python", "-c", code], check=False).returncode == 0
     assert (alone / "keepa-via-gateway").exists()

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,12 +59,18 @@ def has_name(owner: str, name: str) -> bool:
         return True
     if not inspect.isclass(found):
         return False
+    library = owner.partition(".")[0]
     # What is only ever set on instances.
     return any(
-        re.search(rf"\bself\.{name}\b", inspect.getsource(kind))
+        re.search(rf"\bself\.{name}\b", _read_source(kind))
         for kind in found.__mro__
-        if kind.__module__.partition(".")[0] == owner.partition(".")[0]
+        if kind.__module__.partition(".")[0] == library
     )
+
+
+@cache
+def _read_source(kind: type) -> str:
+    return inspect.getsource(kind)
 
 
 def _find_owner(path: str) -> object:
