@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 MICRO = 1_000_000
+HOUR_SECONDS = 3_600
+"""Unused tokens expire after it; usage is counted by it."""
 
 
 class Balance(NamedTuple):

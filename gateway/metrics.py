@@ -128,7 +128,7 @@ class Metrics:
             "job_restarts", "Background jobs that crashed and were started again", ("job",)
         )
         # From 0 on, so that the first count is seen as an increase.
-        for job in ("alerts", "breaker", "feed", "observer", "queue", "stalls", "tend"):
+        for job in ("alerts", "breaker", "dashboard", "observer", "queue", "stalls", "tend"):
             self._restarts.labels(job)
         for direction in ("spent", "back"):
             self._drift.labels(direction)

@@ -247,7 +247,7 @@ def make_alerts(settings: Settings, account: Account, keepa: Keepa) -> Alerts | 
 
 
 def list_jobs(
-    settings: Settings, account: Account, keepa: Keepa, reports: Reports, run_feed: Job
+    settings: Settings, account: Account, keepa: Keepa, reports: Reports, run_live: Job
 ) -> dict[str, Job]:
     """Return what runs in the background, by the name that logs and metrics have."""
     tend = partial(
@@ -258,7 +258,7 @@ def list_jobs(
         partial(review_plan, settings),
     )
     jobs: dict[str, Job] = {
-        "feed": run_feed,
+        "dashboard": run_live,
         "observer": keepa.observer.run,
         "breaker": partial(keepa.breaker.run, keepa.upstream.fetch_token),
         "stalls": keepa.stalls.watch,

@@ -79,7 +79,7 @@ async def running(
             turnstile=turnstile,
             machine=machine,
         )
-        jobs = list_jobs(settings, account, keepa, calls.reports, site.dashboard.feed.run)
+        jobs = list_jobs(settings, account, keepa, calls.reports, site.dashboard.live.run)
         async with (
             _opened(account.ledger.store, keepa.upstream),
             in_background(jobs, metrics.job_restarted, give_up),
@@ -166,7 +166,7 @@ async def serving(
             turnstile.is_draining = True
             listener.close()
             site.queue.close()
-            site.dashboard.feed.end()
+            site.dashboard.live.end()
             # A caller let in just now has yet to say what for; aiohttp neither hears nor closes a
             # connection that is only being made, and would wait for it until its own time-out.
             await asyncio.sleep(_LAST_CALLERS_SECONDS)

@@ -1,4 +1,4 @@
-"""Builds what operators see."""
+"""Builds the paths that operators see."""
 
 from gateway.app.parts import Account, Calls, Keepa
 from gateway.call.quotes import Quotes
@@ -8,11 +8,9 @@ from gateway.machine import Machine
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.views.admin import Admin
-from gateway.views.dashboard import Dashboard, Sessions
-from gateway.views.feed import Feed
-from gateway.views.picture import Setting
-from gateway.views.site import Site, Standing
-from gateway.views.status import Thresholds
+from gateway.views.dashboard import Dashboard, LiveView, Sessions
+from gateway.views.site import Site
+from gateway.views.status import Status
 from gateway.views.usage import UsagePage
 
 
@@ -27,29 +25,21 @@ def make_site(
     machine: Machine,
 ) -> Site:
     """Return what answers every request."""
-    standing = Standing(
-        Thresholds(settings.min_balance_threshold, settings.safety_buffer),
-        services=tuple(settings.policies.named()),
-        enforces=settings.enforce,
-    )
     store = account.ledger.store
-    history = UsageHistory(store, settings.account_name)
-    feed = Feed(
-        account.ledger,
-        Chronicle(store, settings.account_name),
-        history,
-        calls.reports,
-        Setting(
-            thresholds=standing.thresholds,
-            allowances=calls.allowances,
-            services=standing.services,
-            breaker=keepa.breaker,
-            store=store.kind,
-            enforces=settings.enforce,
-            is_simulated=lambda: settings.simulated or keepa.upstream.is_simulated,
-            max_age_seconds=settings.balance_max_age_seconds,
-        ),
+    status = Status(
+        floor=settings.min_balance_threshold,
+        safety_buffer=settings.safety_buffer,
+        allowances=calls.allowances,
+        services=tuple(settings.policies.named()),
+        breaker=keepa.breaker,
+        store=store.kind,
+        enforces=settings.enforce,
+        is_simulated=lambda: settings.simulated or keepa.upstream.is_simulated,
+        max_age_seconds=settings.balance_max_age_seconds,
     )
+    history = UsageHistory(store, settings.account_name)
+    chronicle = Chronicle(store, settings.account_name)
+    live = LiveView(account.ledger, chronicle, history, calls.reports, status)
     admin_token = settings.admin_token.get_secret_value()
     admin = Admin(admin_token)
     return Site(
@@ -58,12 +48,10 @@ def make_site(
         usage=UsagePage(history, settings.account_name, machine.clock),
         ledger=account.ledger,
         queue=account.queue,
-        allowances=calls.allowances,
         observer=keepa.observer,
-        breaker=keepa.breaker,
         metrics=metrics,
-        dashboard=Dashboard(feed, admin, Sessions(admin_token)),
-        standing=standing,
+        dashboard=Dashboard(live, admin, Sessions(admin_token)),
+        status=status,
         admin=admin,
         turnstile=turnstile,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.balance import Balance
+from gateway.balance import HOUR_SECONDS, Balance
 from gateway.front.record import Record
 
 # RFC 9110, 7.6.1: for this connection only; also whatever `Connection` names.
@@ -33,7 +33,6 @@ _STEERING = "x-sim-"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _REFUSED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
-_WINDOW_SECONDS = 3600
 _TRACE_CHARS = 256
 # W3C Trace Context, 3.2: version, trace, parent, flags; a later version may have more of them.
 _TRACE = re.compile(
@@ -163,7 +162,7 @@ def own_headers(record: Record, reserved: int, balance: Balance) -> dict[str, st
     if balance.known:
         left = max(0, balance.available - record.asked.floor)
         seconds = -(-balance.lump_in_ms // 1000)
-        headers["RateLimit-Policy"] = f'"keepa";q={balance.capacity};w={_WINDOW_SECONDS}'
+        headers["RateLimit-Policy"] = f'"keepa";q={balance.capacity};w={HOUR_SECONDS}'
         headers["RateLimit"] = f'"keepa";r={left};t={seconds}'
     if record.preference_applied:
         headers["Preference-Applied"] = record.preference_applied

@@ -11,6 +11,7 @@ import structlog
 from fakeredis import FakeAsyncRedis
 from redis.exceptions import RedisError
 
+from gateway.balance import HOUR_SECONDS
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.redis.command import TOGETHER, ScriptCommand
 from gateway.ledger.scripts import TEXTS, Script
@@ -18,7 +19,7 @@ from gateway.ledger.store import Arguments
 
 _log = structlog.get_logger(__name__)
 
-_SWEEP_SECONDS = 3_600
+_SWEEP_SECONDS = HOUR_SECONDS
 
 
 class EmbeddedStore:

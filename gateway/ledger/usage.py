@@ -5,13 +5,13 @@ import time
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+from gateway.balance import HOUR_SECONDS
 from gateway.ledger.scripts import READ_USAGE, name_keys, name_usage_key
 from gateway.ledger.store import Store
 
 DAYS_KEPT = 35
 """`USAGE_SECONDS` in shared.lua is a day more: the first of these days is there whole."""
 
-_HOUR_SECONDS = 3_600
 # Each of an hour's fields, 2 200 at most, costs Redis half a microsecond: no script keeps it long.
 _HOURS_AT_A_TIME = 2
 
@@ -37,9 +37,9 @@ class HourKeys:
         return self._keys
 
     def _renew(self) -> None:
-        hour = int(time.time() // _HOUR_SECONDS)
-        self._begins_at = hour * _HOUR_SECONDS
-        self._ends_at = self._begins_at + _HOUR_SECONDS
+        hour = int(time.time() // HOUR_SECONDS)
+        self._begins_at = hour * HOUR_SECONDS
+        self._ends_at = self._begins_at + HOUR_SECONDS
         self._keys = (*self._lasting, name_usage_key(self._account, hour))
 
 

@@ -1,22 +1,25 @@
-"""What works and is perhaps not meant: settings looked at by themselves, and beside the plan."""
+"""Warnings about settings that are allowed and probably a mistake."""
 
-import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
 
 from gateway.errors import BadSetting
 from gateway.keepa.costs import CostTable
 from gateway.settings import Settings, is_loopback
 from gateway.settings.nearest import did_you_mean
+from gateway.settings.proxies import find_proxies
 
 _MINUTES_OF_BUCKET = 60
-# As the default is to the bucket of the smallest common plan.
+# The default ALERT_BALANCE is this part of the smallest common bucket.
 _ALERT_SHARE = 24
 
 
 def check_endpoint_names(settings: Settings, costs: CostTable) -> None:
-    """Raise BadSetting where a setting names an endpoint that there is not, or must name none."""
+    """Check the endpoints that settings name.
+
+    Raises:
+        BadSetting: There is no such endpoint, or the setting must not name one.
+    """
     for service, endpoint in settings.policies.endpoints_named():
         if not costs.knows(endpoint):
             raise BadSetting(
@@ -26,13 +29,13 @@ def check_endpoint_names(settings: Settings, costs: CostTable) -> None:
             )
     base, _, last = settings.keepa_base_url.rpartition("/")
     if urlsplit(settings.keepa_base_url).path and costs.knows(last):
-        # Each call brings its endpoint, which would be put behind this one.
+        # The endpoint of each call would be appended to this one.
         given = f"KEEPA_BASE_URL={settings.keepa_base_url}"
         raise BadSetting(f"{given}: allowed is a URL without endpoint, as {base}")
 
 
 def review_settings(settings: Settings) -> Iterator[str]:
-    """Yield what is odd about them, a line each, of which none has a secret."""
+    """Yield a warning for each odd setting, one line each, without secrets."""
     url, floor = settings.keepa_base_url, settings.min_balance_threshold
     if settings.simulated:
         yield "KEEPA_BASE_URL=simulator, so there is no real Keepa"
@@ -47,15 +50,16 @@ def review_settings(settings: Settings) -> Iterator[str]:
     if not settings.enforce:
         yield "ENFORCE=false, so nothing is refused"
     yield from _review_costs(settings)
-    yield from _review_proxies(settings)
+    if not settings.simulated and (found := find_proxies(url)):
+        yield f"{' and '.join(found)} set, and not used: the gateway connects to Keepa directly"
 
 
 def review_plan(settings: Settings, refill_rate: int) -> Iterator[str]:
-    """Yield which thresholds are out of proportion to the plan, a line each.
+    """Yield a warning for each threshold that does not suit the plan, one line each.
 
     Args:
-        settings: Those to look at.
-        refill_rate: Tokens a minute, of which the bucket holds an hour's.
+        settings: The thresholds.
+        refill_rate: Tokens a minute; the bucket holds those of an hour.
     """
     capacity = _MINUTES_OF_BUCKET * refill_rate
     floor, alert = settings.min_balance_threshold, settings.alert_balance
@@ -86,14 +90,3 @@ def _review_costs(settings: Settings) -> Iterator[str]:
             )
         elif table.base(name) == tokens:
             yield f'ENDPOINT_COSTS: {{"{name}": {tokens}}} is the default and changes nothing'
-
-
-def _review_proxies(settings: Settings) -> Iterator[str]:
-    """Yield the proxy that other programs would take to Keepa; its URL may have a password."""
-    url = urlsplit(settings.keepa_base_url)
-    if settings.simulated or proxy_bypass(url.hostname or ""):
-        return
-    names = {f"{url.scheme}_proxy", "all_proxy"}
-    found = sorted(name for name, value in os.environ.items() if value and name.lower() in names)
-    if found:
-        yield f"{' and '.join(found)} set, and not used: the gateway connects to Keepa directly"

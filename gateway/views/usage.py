@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from gateway.balance import HOUR_SECONDS
 from gateway.errors import BadRequest
 from gateway.front.request import Request
 from gateway.front.response import Response
@@ -147,7 +148,7 @@ def _numbers(counts: Counter[str], shown: Mapping[str, str]) -> dict[str, int]:
 
 
 def _tell_hour(hour: int, form: str) -> str:
-    return datetime.fromtimestamp(hour * 3_600, UTC).strftime(form)
+    return datetime.fromtimestamp(hour * HOUR_SECONDS, UTC).strftime(form)
 
 
 def _accepted(accept: str) -> str:

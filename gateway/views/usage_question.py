@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from gateway.balance import HOUR_SECONDS
 from gateway.errors import BadRequest
 from gateway.ledger import DAYS_KEPT
 
@@ -11,7 +12,6 @@ TIMES = ("hour", "day")
 NAMES = ("service", "endpoint")
 FORMATS = ("json", "csv")
 _PARAMETERS = {"from", "to", "by", "format"}
-_HOUR_SECONDS = 3_600
 
 
 class Question(NamedTuple):
@@ -55,8 +55,8 @@ def read_question(query: str, now: datetime) -> Question:
         raise BadRequest("`format` must be json or csv")
     begin, end = _read_period(parameters, now)
     return Question(
-        int(begin.timestamp() // _HOUR_SECONDS),
-        int(-(-end.timestamp() // _HOUR_SECONDS)),
+        int(begin.timestamp() // HOUR_SECONDS),
+        int(-(-end.timestamp() // HOUR_SECONDS)),
         _read_columns(parameters.get("by", ",".join(NAMES))),
         asked_format,
     )

@@ -50,7 +50,9 @@ def test_plotting_library_has_its_licence_beside_it():
 @pytest.mark.parametrize("name", [name for name in OWN if name.endswith(".html")])
 def test_what_pages_name_is_there(name):
     """Every script, style and icon that a page asks for is in the package."""
-    for target in re.findall(r'(?:src|href)="(?:dashboard/)?([\w.-]+\.\w+)"', text(name)):
+    named = re.findall(r'(?:src|href)="(?:dashboard/|\$\{here\})?([\w.-]+\.\w+)"', text(name))
+    assert named
+    for target in named:
         assert target in ASSETS
 
 

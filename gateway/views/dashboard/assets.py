@@ -1,8 +1,9 @@
-"""The page and what belongs to it: package data, read once, served by name."""
+"""The dashboard's files: package data, read once, served by name."""
 
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from string import Template
 
 from isal import isal_zlib
 
@@ -32,12 +33,16 @@ GUARDS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""What every answer of the dashboard's tells the browser."""
+"""Headers of every response of the dashboard."""
+_PROBLEM = (
+    '      <p class="problem" role="alert">That was not the admin token. Check it, wait a moment, '
+    "and try again.</p>\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file, as it is and packed."""
+    """One file, plain and gzipped, with its ETag."""
 
     type: str
     plain: bytes
@@ -46,8 +51,26 @@ class Asset:
 
 
 def read_asset(name: str) -> Asset:
-    """Read one file of the package's."""
-    plain = (_FOLDER / name).read_bytes()
+    """Read one of the package's files."""
+    return _pack(name, (_FOLDER / name).read_bytes())
+
+
+def read_login_page(*, is_wrong: bool) -> Asset:
+    """Read the login page.
+
+    Args:
+        is_wrong: Whether it answers a form with a wrong token, at the path that takes the form.
+    """
+    template = Template((_FOLDER / "login.html").read_text(encoding="utf-8"))
+    page = template.substitute(
+        here="" if is_wrong else "dashboard/",
+        problem=_PROBLEM if is_wrong else "",
+        invalid=' aria-invalid="true"' if is_wrong else "",
+    )
+    return _pack("login.html", page.encode())
+
+
+def _pack(name: str, plain: bytes) -> Asset:
     return Asset(
         _TYPES[name.rpartition(".")[2]],
         plain,
@@ -57,7 +80,7 @@ def read_asset(name: str) -> Asset:
 
 
 def serve_asset(request: Request, asset: Asset) -> Response:
-    """Answer with a file that is the same for everybody: kept, and asked for anew each time."""
+    """Respond with a file that is the same for everybody; browsers keep it and revalidate it."""
     fields = {"ETag": asset.tag, "Cache-Control": "no-cache", **GUARDS}
     if asset.tag in request.headers.get("If-None-Match", ""):
         return Response(304, fields, b"")
@@ -65,7 +88,7 @@ def serve_asset(request: Request, asset: Asset) -> Response:
 
 
 def serve_page(request: Request, asset: Asset, status: int, extra: dict[str, str]) -> Response:
-    """Answer with a page that depends on who asks; nobody keeps it."""
+    """Respond with a page that depends on who asks, and is not cached."""
     return _send(request, asset, status, {"Cache-Control": "no-store", **GUARDS, **extra})
 
 

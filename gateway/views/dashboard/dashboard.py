@@ -1,4 +1,4 @@
-"""Answers the dashboard's paths."""
+"""The dashboard's paths."""
 
 import asyncio
 import math
@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from gateway.balance import HOUR_SECONDS
 from gateway.errors import (
     NotAdmin,
     Overloaded,
@@ -22,9 +23,15 @@ from gateway.front.own_responses import turn_away
 from gateway.front.request import Request
 from gateway.front.response import Response
 from gateway.views.admin import Admin
-from gateway.views.dashboard.assets import GUARDS, read_asset, serve_asset, serve_page
+from gateway.views.dashboard.assets import (
+    GUARDS,
+    read_asset,
+    read_login_page,
+    serve_asset,
+    serve_page,
+)
+from gateway.views.dashboard.live import LiveView
 from gateway.views.dashboard.sessions import Sessions
-from gateway.views.feed import Feed
 
 _ASSETS = (
     "dashboard.css", "dashboard.js", "charts.js", "tables.js", "icon.png", "uplot.css", "uplot.js",
@@ -32,8 +39,8 @@ _ASSETS = (
 )  # fmt: skip
 _FORM_BYTES = 4096
 _FORM_SECONDS = 10.0
-# A day, for whoever has no session that ends.
-_LONGEST_SECONDS = 24 * 3600.0
+# Of a stream without a session that ends: a day.
+_LONGEST_SECONDS = 24.0 * HOUR_SECONDS
 _BEARER = {"WWW-Authenticate": 'Bearer realm="keepa-gateway"'}
 _STREAM = {
     "Content-Type": "text/event-stream",
@@ -42,29 +49,29 @@ _STREAM = {
     "X-Accel-Buffering": "no",
     **GUARDS,
 }
-# How soon a browser comes again by itself, milliseconds.
+# After which a browser reconnects by itself, milliseconds.
 _AGAIN_MS = 2000
 
 Answer = Callable[[Request], Awaitable[Response]]
 
 
 class _FormOnly(ReadOnly):
-    """The way in or out: a form is posted there; who reads it is led to the page."""
+    """The paths that log in and out take a POST; a GET is redirected to the page."""
 
     message = "This path takes the dashboard's form, by POST"
     headers: ClassVar[dict[str, str]] = {"Allow": "GET, HEAD, POST"}
 
 
 class Dashboard:
-    """Serves the page, its stream, and the way in."""
+    """Serves the page, its event stream, login and logout."""
 
-    def __init__(self, feed: Feed, admin: Admin, sessions: Sessions) -> None:
-        self.feed = feed
+    def __init__(self, live: LiveView, admin: Admin, sessions: Sessions) -> None:
+        self.live = live
         self._admin = admin
         self._sessions = sessions
         self._page = read_asset("dashboard.html")
-        self._login = read_asset("login.html")
-        self._wrong = read_asset("wrong.html")
+        self._login = read_login_page(is_wrong=False)
+        self._wrong = read_login_page(is_wrong=True)
         self._assets = {f"/dashboard/{name}": read_asset(name) for name in _ASSETS}
         self._posts: dict[str, Answer] = {
             "/dashboard/login": self._log_in,
@@ -73,16 +80,16 @@ class Dashboard:
 
     @property
     def paths(self) -> dict[str, Answer]:
-        """What is answered here, by path."""
+        """The handler of each path."""
         names = ("/dashboard", "/dashboard/", "/dashboard/events", *self._posts, *self._assets)
         return dict.fromkeys(names, self.answer)
 
     async def answer(self, request: Request) -> Response:
-        """Answer a request for one of the dashboard's paths."""
+        """Respond to a request for one of the dashboard's paths."""
         path = request.raw_path.partition("?")[0]
         try:
             if path in self._posts and request.method == "POST":
-                # Of a form on another site's page nothing comes.
+                # A form on another site's page has no effect.
                 return await self._posts[path](request) if _is_ours(request) else _go_to_page()
             if request.method not in {"GET", "HEAD"}:
                 raise _FormOnly if path in self._posts else ReadOnly
@@ -109,31 +116,31 @@ class Dashboard:
         return serve_page(request, self._login, 401, _BEARER)
 
     async def _end_of(self, request: Request) -> float | None:
-        """Return until when the caller may look, seconds since 1970; None: not at all.
+        """Return when the caller's access ends, seconds since 1970; None: it has none.
 
         Raises:
-            NotAdmin, TooManyGuesses: It has a wrong token.
+            NotAdmin, TooManyGuesses: It shows a wrong token.
         """
         if not self._admin.is_needed:
             return math.inf
-        # A browser that has a cookie may send a Basic password of its own to a proxy in front.
+        # Beside its cookie a browser may send the Basic password of a proxy in front.
         end = self._sessions.end_of(request)
         if end is None and await self._admin.is_shown(request):
             end = math.inf
         return end
 
     async def _stream(self, request: Request) -> Response:
-        """Send the account's state, each second, until the reader leaves or the session ends."""
+        """Send the account's state each second until the browser leaves or the session ends."""
         ends_at = await self._end_of(request)
         if ends_at is None:
             raise NotAdmin
         if request.method == "HEAD":
-            # A page whose stream was refused asks whether it may look.
+            # A page whose stream was refused checks whether its session has ended.
             return Response(200, _STREAM, b"")
         if request.connection.is_surplus:
-            # It would keep a place that calls have to share.
+            # The stream would occupy a connection that calls need.
             raise Overloaded("Too many connections are open for one more dashboard")
-        watcher = self.feed.open(request.connection.abort)
+        watcher = self.live.open(request.connection.abort)
         response = Response(200, _STREAM, None)
         response.force_close()
         request.connection.cancel_if_left()
@@ -143,14 +150,14 @@ class Dashboard:
             async with asyncio.timeout(min(ends_at - time.time(), _LONGEST_SECONDS)):
                 await watcher.receive(response.write)
         except (TimeoutError, ConnectionError):
-            # Its session has ended, or its reader has left.
+            # The session has ended, or the browser has left.
             pass
         finally:
-            self.feed.close(watcher)
+            self.live.close(watcher)
         return response
 
     async def _log_in(self, request: Request) -> Response:
-        """Give whoever knows the token a cookie, and lead it to the page."""
+        """Set a session cookie where the token is right, and redirect to the page."""
         if not self._admin.is_needed:
             return _go_to_page()
         if not self._admin.knows(await _read_token(request)):
@@ -166,7 +173,7 @@ class Dashboard:
 
 
 def _go_to_page(cookie: str = "") -> Response:
-    # Relative, so that it holds behind whatever path a proxy has put the gateway.
+    # Relative, so that it holds below any path that a proxy gives the gateway.
     fields = {"Location": "../dashboard", "Cache-Control": "no-store", **GUARDS}
     if cookie:
         fields["Set-Cookie"] = cookie
@@ -174,19 +181,19 @@ def _go_to_page(cookie: str = "") -> Response:
 
 
 def _write_opening(ends_at: float) -> bytes:
-    """Return the stream's first event: until when it may be read; null: no session, no end."""
+    """Return the stream's first event: when the session ends; null: there is none."""
     ends = None if ends_at == math.inf else ends_at
     session = orjson.dumps({"ends": ends})
     return b"retry: %d\nevent: session\ndata: %b\n\n" % (_AGAIN_MS, session)
 
 
 def _is_ours(request: Request) -> bool:
-    """Say whether a form was sent from the page itself, as far as the browser tells."""
+    """Say whether a form was sent from our own page, as far as the browser says."""
     return request.headers.get("Sec-Fetch-Site", "none") in {"same-origin", "none"}
 
 
 def _is_secure(request: Request) -> bool:
-    """Say whether the browser spoke https, to whoever stands in front of the gateway."""
+    """Say whether the browser used https, to a proxy in front of the gateway."""
     return request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip() == "https"
 
 
@@ -194,7 +201,7 @@ async def _read_token(request: Request) -> str:
     """Return what the login form's field holds.
 
     Raises:
-        TooLarge, TooSlow: No form of ours.
+        TooLarge, TooSlow: It is not our form.
     """
     body = b""
     try:

@@ -1,4 +1,4 @@
-"""The cookie that whoever knows ADMIN_TOKEN gets, and sees the dashboard with."""
+"""Dashboard sessions: a signed cookie for a browser that has shown ADMIN_TOKEN."""
 
 import hashlib
 import hmac
@@ -6,18 +6,19 @@ import secrets
 import time
 from http.cookies import CookieError, SimpleCookie
 
+from gateway.balance import HOUR_SECONDS
 from gateway.front.request import Request
 
 _COOKIE = "keepa_gateway_session"
-_SESSION_SECONDS = 12 * 3600
+_SESSION_SECONDS = 12 * HOUR_SECONDS
 _PURPOSE = b"keepa-gateway dashboard session 1"
 
 
 class Sessions:
-    """Gives and knows cookies. They are not kept: whoever has the token can check them.
+    """Issues and checks cookies; nothing is stored.
 
-    A cookie is `<end, seconds>.<random>.<HMAC-SHA256 of both>`, with a key made of the token: all
-    replicas take it, it tells nothing of the token, and with another token it is worth nothing.
+    A cookie is `<end, seconds>.<random>.<HMAC-SHA256 of both>`, with a key derived from the token:
+    all gateways accept it, it reveals nothing of the token, and a new token makes it invalid.
 
     Args:
         token: ADMIN_TOKEN.
@@ -28,7 +29,7 @@ class Sessions:
         self._key = hmac.digest(secret, _PURPOSE, hashlib.sha256)
 
     def end_of(self, request: Request) -> float | None:
-        """Return until when the caller's cookie is good, seconds since 1970; None: not at all."""
+        """Return when the request's session ends, seconds since 1970; None: it has none."""
         try:
             cookies = SimpleCookie(request.headers.get("Cookie", ""))
         except CookieError:

@@ -1,10 +1,10 @@
-"""What open dashboards are sent: one look a second, whatever their number."""
+"""The live events of open dashboards: one read of the ledger a second, however many are open."""
 
 import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import count
 
 import orjson
@@ -13,63 +13,26 @@ from gateway.balance import Balance
 from gateway.call.reports import Reports
 from gateway.errors import LedgerUnavailable, Overloaded
 from gateway.ledger import Chronicle, Ledger, Overview, Told, UsageHistory
-from gateway.views.picture import Setting, describe_moment, describe_refusal, describe_usage
+from gateway.views.dashboard.snapshot import describe_account, describe_refusal, describe_usage
+from gateway.views.dashboard.watcher import Watcher
+from gateway.views.status import Status
 
-# A refusal shows within two seconds, at every gateway: half of one until it is in the store, one
-# until it is read there, and the rest for the ways.
+# A refusal shows within two seconds, at every gateway: half a second until it is in the store, one
+# until it is read there, and the rest for the network.
 _NOTE_SECONDS = 0.5
 _LOOK_SECONDS = 1.0
-# Dashboards that come all at once share a look.
+# Dashboards that open at the same time share one read of the ledger.
 _LOOKS_APART_SECONDS = 0.1
 _SAMPLE_SECONDS = 10.0
 _REFUSALS_SHOWN = 50
-# Who is so many seconds behind does not read: its connection is cut, and it may come again.
-_BEHIND_AT_MOST = 10
 _WATCHERS_AT_MOST = 100
 
 
-class Watcher:
-    """One open dashboard.
+class LiveView:
+    """Reads the account for all dashboards open at this gateway, while there are any.
 
-    Args:
-        cut: Ends its connection at once, whatever is still to be sent on it.
-    """
-
-    def __init__(self, cut: Callable[[], None]) -> None:
-        self.is_new = True
-        self.lacks_hour = True
-        """Whether it has yet to be sent the last hour."""
-        self._cut = cut
-        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_BEHIND_AT_MOST)
-        self._is_sending = False
-
-    def give(self, chunk: bytes) -> None:
-        """Have it sent; one who is too far behind is cut off."""
-        try:
-            self._chunks.put_nowait(chunk)
-        except asyncio.QueueFull:
-            self._cut()
-
-    def end(self) -> None:
-        """Let its stream end; at once, where it does not read."""
-        if self._is_sending:
-            self._cut()
-        else:
-            self.give(b"")
-
-    async def receive(self, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Send what it is given, until the stream ends."""
-        while chunk := await self._chunks.get():
-            self._is_sending = True
-            await send(chunk)
-            self._is_sending = False
-
-
-class Feed:
-    """Looks at the account for all dashboards open at this gateway, while there are any.
-
-    Beside that it keeps up the chronicle, whoever watches: a sample each ten seconds, and what was
-    refused here.
+    It also writes the chronicle, dashboards or not: a sample of the balance every ten seconds, and
+    the calls that this gateway refused.
     """
 
     def __init__(
@@ -78,22 +41,22 @@ class Feed:
         chronicle: Chronicle,
         history: UsageHistory,
         reports: Reports,
-        setting: Setting,
+        status: Status,
     ) -> None:
         self._ledger = ledger
         self._chronicle = chronicle
         self._history = history
         self._reports = reports
-        self._setting = setting
+        self._status = status
         self._watchers: set[Watcher] = set()
         self._has_come = asyncio.Event()
         self._is_closed = False
-        # Texts like no other gateway's.
+        # Unique among all gateways.
         self._numbers = (f"{secrets.token_hex(4)}-{number}" for number in count())
-        # Refused here, and not in the chronicle yet.
+        # Refused here and not yet in the chronicle: when, and the refusal as JSON.
         self._pending: deque[tuple[float, str]] = deque(maxlen=_REFUSALS_SHOWN)
         self._told = Told(1, [], [])
-        self._shown = b""
+        self._refusals = b""
         self._usage = b""
         self._usage_due = 0.0
 
@@ -103,10 +66,10 @@ class Feed:
         return len(self._watchers)
 
     def open(self, cut: Callable[[], None]) -> Watcher:
-        """Count a dashboard in; whoever opened it closes it.
+        """Register a dashboard, which the caller has to close.
 
         Raises:
-            Overloaded: There are too many, or the gateway is about to end.
+            Overloaded: Too many are open, or the gateway is about to stop.
         """
         if self._is_closed or len(self._watchers) >= _WATCHERS_AT_MOST:
             raise Overloaded("Too many dashboards are open, or the gateway is about to stop")
@@ -116,22 +79,22 @@ class Feed:
         return watcher
 
     def close(self, watcher: Watcher) -> None:
-        """Count a dashboard out; after the last one nobody looks any more."""
+        """Forget a dashboard; without any the account is not read."""
         self._watchers.discard(watcher)
 
     def end(self) -> None:
-        """End all streams and open no more: the gateway stops."""
+        """End all streams and refuse new ones: the gateway stops."""
         self._is_closed = True
         for watcher in self._watchers:
             watcher.end()
 
     async def run(self) -> None:
-        """Keep up the chronicle, and have the dashboards shown the account."""
+        """Write the chronicle, and send events to the dashboards, for ever."""
         async with asyncio.TaskGroup() as jobs:
-            jobs.create_task(self._keep_chronicle())
-            jobs.create_task(self._show_on())
+            jobs.create_task(self._write_chronicle())
+            jobs.create_task(self._send_events())
 
-    async def _keep_chronicle(self) -> None:
+    async def _write_chronicle(self) -> None:
         sample_due = 0.0
         while True:
             await asyncio.sleep(_NOTE_SECONDS)
@@ -139,21 +102,21 @@ class Feed:
             now = time.monotonic()
             try:
                 if now >= sample_due:
-                    look = await self._ledger.overview()
-                    await self._visit(sample=(look.balance, look.used))
+                    overview = await self._ledger.overview()
+                    await self._visit(sample=(overview.balance, overview.used))
                     sample_due = now + _SAMPLE_SECONDS
                 elif self._pending:
                     await self._visit()
             except LedgerUnavailable:
                 continue
 
-    async def _show_on(self) -> None:
+    async def _send_events(self) -> None:
         while True:
             if not self._watchers:
                 await self._has_come.wait()
             began_at = time.monotonic()
             self._has_come.clear()
-            await self._show()
+            await self._send_once()
             await asyncio.sleep(_LOOKS_APART_SECONDS)
             left = began_at + _LOOK_SECONDS - time.monotonic()
             try:
@@ -161,35 +124,35 @@ class Feed:
             except TimeoutError:
                 continue
 
-    async def _show(self) -> None:
-        """Look once, and give what was seen to all."""
+    async def _send_once(self) -> None:
+        """Read the account once, and give its events to all dashboards."""
         asks_hour = any(watcher.lacks_hour for watcher in self._watchers)
-        look: Overview | None = None
+        overview: Overview | None = None
         hour, usage = b"", self._usage
         try:
-            seen = await self._ledger.overview()
+            read = await self._ledger.overview()
             told = await self._visit(samples=asks_hour)
             hour = _event("hour", [list(sample) for sample in reversed(told.samples)])
             await self._refresh_usage()
-            look = seen
+            overview = read
         except LedgerUnavailable:
             self._take_refusals()
-        now = _event("now", describe_moment(self._setting, look, self._told.gateways))
+        now = _event("now", describe_account(self._status, overview, self._told.gateways))
         refusals = _event("refusals", self._latest_refusals())
-        news = b"" if refusals == self._shown else refusals
+        news = b"" if refusals == self._refusals else refusals
         news += b"" if self._usage == usage else self._usage
-        self._shown = refusals
+        self._refusals = refusals
         for watcher in list(self._watchers):
             lately = refusals + self._usage if watcher.is_new else news
             watcher.give((hour if watcher.lacks_hour else b"") + lately + now)
             watcher.is_new = False
-            # After an outage all are told what they missed.
-            watcher.lacks_hour = look is None or (watcher.lacks_hour and not asks_hour)
+            # After an outage of the store each gets the samples that it missed.
+            watcher.lacks_hour = overview is None or (watcher.lacks_hour and not asks_hour)
 
     async def _visit(
         self, *, sample: tuple[Balance, int] | None = None, samples: bool = False
     ) -> Told:
-        """Bring to the chronicle what was refused here, and hear what was refused anywhere."""
+        """Add to the chronicle what was refused here; return what it holds of all gateways."""
         self._take_refusals()
         bringing = list(self._pending)
         now = time.monotonic()
@@ -207,7 +170,7 @@ class Feed:
             self._pending.append((refused.at, orjson.dumps(told).decode()))
 
     def _latest_refusals(self) -> list[dict[str, object]]:
-        """Return the latest refusals, newest first: of all gateways, and those still to be told."""
+        """Return the latest refusals, newest first: the chronicle's, and those not yet in it."""
         now = time.monotonic()
         now_ms = int(time.time() * 1000)
         known = {text for _, text in self._told.refusals}

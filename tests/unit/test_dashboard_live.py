@@ -19,9 +19,8 @@ from gateway.keepa.stalls import Stalls
 from gateway.ledger import Chronicle, EmbeddedStore, Ledger, Rules, UsageHistory
 from gateway.metrics import Metrics
 from gateway.settings.policies import read_policies
-from gateway.views.feed import Feed
-from gateway.views.picture import Setting
-from gateway.views.status import Thresholds
+from gateway.views.dashboard import LiveView
+from gateway.views.status import Status
 
 
 class Scripts:
@@ -37,10 +36,10 @@ class Scripts:
 class Page:
     """An open dashboard that reads all it is sent."""
 
-    def __init__(self, feed):
+    def __init__(self, live):
         self.chunks = []
         self.is_cut = False
-        self.watcher = feed.open(self.cut)
+        self.watcher = live.open(self.cut)
         self.reading = asyncio.create_task(self.watcher.receive(self.send))
 
     def cut(self):
@@ -60,15 +59,16 @@ class Page:
 
 
 @asynccontextmanager
-async def feeding():
-    """Yield a running feed, its reports, its ledger, and the count of looks."""
+async def showing():
+    """Yield a running live view, its reports, its ledger, and the count of looks."""
     store, scripts = EmbeddedStore(), Scripts()
     await store.open()
     ledger = Ledger(store, "unit", Rules(60, 0, 1, 60, 300), scripts)
     reports = Reports(Metrics(CollectorRegistry(), floor=10, safety_buffer=20))
     policies = read_policies("{}", 10, ())
-    setting = Setting(
-        thresholds=Thresholds(10, 20),
+    status = Status(
+        floor=10,
+        safety_buffer=20,
         allowances=Allowances(policies, 10, "never"),
         services=(),
         breaker=Breaker(5, 30, Stalls()),
@@ -78,10 +78,10 @@ async def feeding():
         max_age_seconds=60,
     )
     history = UsageHistory(store, "unit")
-    feed = Feed(ledger, Chronicle(store, "unit"), history, reports, setting)
-    running = asyncio.create_task(feed.run())
+    live = LiveView(ledger, Chronicle(store, "unit"), history, reports, status)
+    running = asyncio.create_task(live.run())
     try:
-        yield feed, reports, ledger, scripts
+        yield live, reports, ledger, scripts
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -95,8 +95,8 @@ def refuse(reports, service="shop", required=50):
 
 async def test_ten_dashboards_share_one_look_a_second():
     """However many dashboards are open, the ledger is looked at once a second for all."""
-    async with feeding() as (feed, _, _, scripts):
-        pages = [Page(feed) for _ in range(10)]
+    async with showing() as (live, _, _, scripts):
+        pages = [Page(live) for _ in range(10)]
         began_at = time.monotonic()
         await until(lambda: all(len(page.told("now")) >= 3 for page in pages))
         seconds = time.monotonic() - began_at
@@ -107,25 +107,25 @@ async def test_ten_dashboards_share_one_look_a_second():
 
 async def test_nobody_looks_when_nothing_is_open():
     """Once the last dashboard is closed the ledger is left alone."""
-    async with feeding() as (feed, _, _, scripts):
-        page = Page(feed)
+    async with showing() as (live, _, _, scripts):
+        page = Page(live)
         await until(lambda: page.told("now"))
-        feed.close(page.watcher)
+        live.close(page.watcher)
         await until(lambda: scripts.looks >= 2)
         before = scripts.looks
         await asyncio.sleep(1.3)  # a second is what looking would show in
         assert scripts.looks <= before + 1
-        assert feed.watchers == 0
+        assert live.watchers == 0
 
 
 async def test_newcomer_gets_all_at_once():
     """A page that opens is told the last hour, the refusals and the present before anything."""
-    async with feeding() as (feed, reports, ledger, _):
+    async with showing() as (live, reports, ledger, _):
         await know(ledger, 500)
         refuse(reports)
-        first = Page(feed)
+        first = Page(live)
         await until(lambda: first.told("hour") and first.told("hour")[-1] is not None)
-        page = Page(feed)
+        page = Page(live)
         await until(lambda: page.chunks)
         assert [line for line in page.chunks[0].split(b"\n") if line.startswith(b"event")] == [
             b"event: hour", b"event: refusals", b"event: usage", b"event: now",
@@ -136,8 +136,8 @@ async def test_newcomer_gets_all_at_once():
 
 async def test_refusals_are_sent_when_there_are_new_ones():
     """A page is told the refusals again only when another one has come."""
-    async with feeding() as (feed, reports, _, _):
-        page = Page(feed)
+    async with showing() as (live, reports, _, _):
+        page = Page(live)
         await until(lambda: len(page.told("now")) >= 2)
         assert len(page.told("refusals")) == 1
         refuse(reports)
@@ -153,10 +153,10 @@ async def test_refusals_are_sent_when_there_are_new_ones():
 
 async def test_a_flood_of_refusals_leaves_the_newest_fifty():
     """Of a thousand refusals the page is told the last fifty, newest first."""
-    async with feeding() as (feed, reports, _, _):
+    async with showing() as (live, reports, _, _):
         for number in range(1000):
             refuse(reports, required=number)
-        page = Page(feed)
+        page = Page(live)
         await until(lambda: page.told("refusals"))
         needed = [refusal["required"] for refusal in page.told("refusals")[-1]]
         assert needed == list(range(999, 949, -1))
@@ -164,10 +164,10 @@ async def test_a_flood_of_refusals_leaves_the_newest_fifty():
 
 async def test_what_shadow_mode_let_through_is_told_apart():
     """A call that would have been refused is listed as one that went through."""
-    async with feeding() as (feed, reports, _, _):
+    async with showing() as (live, reports, _, _):
         record = make_record(endpoint="product", service="shop", required_tokens=50)
         reports.let_through(record, MaxCost(asked=50, limit=10))
-        page = Page(feed)
+        page = Page(live)
         await until(lambda: page.told("refusals"))
         [shown] = page.told("refusals")[0]
         assert (shown["enforced"], shown["reason"]) == (False, "max_cost")
@@ -175,9 +175,9 @@ async def test_what_shadow_mode_let_through_is_told_apart():
 
 async def test_who_does_not_read_is_cut_off():
     """A page that takes nothing is cut off when it is ten seconds behind; others are not."""
-    async with feeding() as (feed, _, _, _):
-        page = Page(feed)
-        stuck = Page(feed)
+    async with showing() as (live, _, _, _):
+        page = Page(live)
+        stuck = Page(live)
         stuck.reading.cancel()
         await asyncio.gather(stuck.reading, return_exceptions=True)
         for _ in range(10):
@@ -191,8 +191,8 @@ async def test_who_does_not_read_is_cut_off():
 
 async def test_end_ends_readers_and_cuts_the_stuck():
     """At the end of the gateway streams end; one in the middle of sending is cut."""
-    async with feeding() as (feed, _, _, _):
-        page, stuck = Page(feed), Page(feed)
+    async with showing() as (live, _, _, _):
+        page, stuck = Page(live), Page(live)
         stuck.reading.cancel()
         never = asyncio.Event()
 
@@ -201,20 +201,20 @@ async def test_end_ends_readers_and_cuts_the_stuck():
 
         reading = asyncio.create_task(stuck.watcher.receive(send))
         await until(lambda: page.told("now"))
-        feed.end()
+        live.end()
         await asyncio.wait_for(page.reading, 1)
         assert not page.is_cut
         assert stuck.is_cut
         reading.cancel()
         with pytest.raises(Overloaded):
-            feed.open(stuck.cut)
+            live.open(stuck.cut)
 
 
 async def test_open_dashboards_are_bounded():
     """Beyond a hundred open dashboards another one is refused."""
-    async with feeding() as (feed, _, _, _):
-        watchers = [feed.open(lambda: None) for _ in range(100)]
+    async with showing() as (live, _, _, _):
+        watchers = [live.open(lambda: None) for _ in range(100)]
         with pytest.raises(Overloaded):
-            feed.open(lambda: None)
-        feed.close(watchers[0])
-        feed.open(lambda: None)
+            live.open(lambda: None)
+        live.close(watchers[0])
+        live.open(lambda: None)
