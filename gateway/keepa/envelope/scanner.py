@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 from gateway.keepa.envelope.fields import FIELDS, Envelope, Field, check_value
-from gateway.keepa.envelope.structure import Place, walk
+from gateway.structure import Place, walk
 
 # What the event loop searches at a time, and a search holds.
 PIECE_BYTES: Final = 64 * 1024

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.keepa.envelope.structure import Place, walk
+from gateway.structure import Place, find_end, walk
 
 TEXTS = st.lists(
     st.sampled_from(
@@ -69,3 +69,23 @@ def test_deep_and_unbalanced_nesting_is_counted():
     assert walk(Place(1, 1), b"[" * half + b"]" * half) == Place(1, 1)
     assert walk(Place(1, 1), b"[" * half).depth == half + 1
     assert walk(Place(1, 1), b"]" * half + b"[" * half) == Place(1, 1 - half)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        b"", b"1" * 5000, b'"}]"', b'"\\""', b'"\\\\"', b'"a":{"b":[{},[],"]"]}',
+        b"[" * 99 + b"]" * 99,
+        b'"' + b"\\u005d" * 300 + b'"', b'{"a":' * 40 + b"1" + b"}" * 40, b'"",' * 700 + b"0",
+        b'"' + b"x" * 600 + b'}",' + b'"\\"}"' * 40 + b"[[[[[[[[[[]]]]]]]]]]",
+    ],
+)  # fmt: skip
+def test_an_end_is_found_from_anywhere(inside):
+    """Where the bracket closes, however far in the search begins, and whatever follows."""
+    text = inside + b'}]{"a":"}"}'
+    for start in range(0, len(inside) + 1, max(1, len(inside) // 50)):
+        place = walk(Place(1, 1), text[:start])
+        assert find_end(place, text, start) == (Place(), len(inside) + 1)
+    before, after = find_end(Place(1, 1), inside, 0)
+    assert (before[2:], after) == (walk(Place(1, 1), inside)[2:], -1)
+    assert before.depth == 1
