@@ -1,25 +1,51 @@
-"""What `keepa-gateway check` looks at: settings, store, Keepa."""
+"""`keepa-gateway check`: looks at the settings, the store and Keepa."""
 
+import argparse
+import asyncio
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gateway.alerts.texts import describe_test
 from gateway.alerts.webhook import Webhook
 from gateway.app import make_about, make_allowances, make_rules, open_store, upstream_of
 from gateway.balance import Events
-from gateway.errors import LedgerUnavailable, Refusal, UpstreamUnreachable
+from gateway.commands.start import read_settings_and_log
+from gateway.errors import BadSetting, LedgerUnavailable, Refusal, UpstreamUnreachable
 from gateway.keepa.costs import CostTable
 from gateway.keepa.envelope import Envelope, read_envelope
 from gateway.keepa.real_key import RealKey
 from gateway.keepa.upstream import NotSent, Upstream
 from gateway.ledger import EmbeddedStore, Ledger, Observation, RedisStore, UsageHistory
-from gateway.log import Redactor
-from gateway.settings import Settings, is_loopback
+from gateway.log import Redactor, set_up_logging
+from gateway.settings import ENV_FILE, Settings, describe_misspelt, is_loopback
 from gateway.views.review import review_plan, review_settings
 
 _OLDEST_REDIS = (6, 2)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add which file to read, and whether to test the webhook."""
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help="read this file, not .env")
+    parser.add_argument("--webhook", action="store_true", help="post a test alert as well")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check and print a line for each finding; return the exit code."""
+    env_file = options.env_file or ENV_FILE
+    if options.env_file and not env_file.is_file():
+        raise BadSetting(f"--env-file {env_file}: there is no such file")
+    settings = read_settings_and_log(env_file)
+    # The findings say what the log would.
+    set_up_logging("CRITICAL", "console", settings.secrets)
+    reports = [asyncio.run(check_setup(settings, describe_misspelt(env_file)))]
+    if options.webhook:
+        reports.append(asyncio.run(check_webhook(settings)))
+    for report in reports:
+        print("\n".join(report.lines))
+    return 0 if all(report.is_good for report in reports) else 1
 
 
 @dataclass(slots=True)

@@ -1,10 +1,12 @@
 """`keepa-gateway demo`: a simulated Keepa, a gateway, and three services that want all it has."""
 
+import argparse
 import asyncio
 import itertools
 import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +15,9 @@ import aiohttp
 from gateway.app import serving
 from gateway.commands import demo_script as script
 from gateway.commands.demo_script import Step
+from gateway.commands.signals import end_signal
 from gateway.commands.usage_table import ask_usage, draw_table
+from gateway.log import set_up_logging
 from gateway.settings import Settings, settings_apart
 from gateway.simulator import RunningSimulator, start_simulator
 
@@ -25,6 +29,24 @@ _PATIENCE = aiohttp.ClientTimeout(total=90)
 _HEADING = f"{'':>6}  {'service':9} {'call':34} {'answer':29} {'tokens':>6} {'balance':>7}"
 
 Say = Callable[[str], None]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add whether the demo stays."""
+    parser.add_argument(
+        "--stay", action="store_true", help="keep the dashboard up, with some traffic, until Ctrl-C"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Play the demo; return the exit code."""
+    # The demo prints what it shows; the log would hide it.
+    set_up_logging("ERROR", "console", ())
+    return 0 if asyncio.run(_run_until_signal(stay=options.stay)) else 1
+
+
+async def _run_until_signal(*, stay: bool) -> bool:
+    return await run_demo(partial(print, flush=True), end_signal(), stay=stay)
 
 
 def demo_settings(keepa_url: str) -> Settings:

@@ -1,5 +1,8 @@
 """The commands' arguments; what they do as processes is told in tests/e2e."""
 
+import subprocess
+import sys
+
 import pytest
 
 from gateway import __version__
@@ -42,3 +45,20 @@ def test_version(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"keepa-gateway {__version__}\n"
+
+
+def test_a_command_imports_only_what_it_needs():
+    """The simulator starts without the gateway, and the gateway without the embedded store."""
+    program = (
+        "import sys; from gateway.commands.cli import read_arguments\n"
+        "read_arguments(['simulate']); print(*sys.modules)\n"
+        "read_arguments(['serve']); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    simulate, serve = map(str.split, done.stdout.splitlines())
+    assert "gateway.simulator" in simulate
+    assert not {"gateway.app", "pydantic", "redis"} & set(simulate)
+    assert "gateway.app" in serve
+    assert "fakeredis" not in serve

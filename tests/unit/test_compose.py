@@ -96,7 +96,7 @@ def test_configuration_is_where_its_program_looks(name):
 @pytest.mark.parametrize("name", [*GATEWAYS, "simulator"])
 def test_our_own_commands_are_known(name):
     """The command line takes what our services are started with, after the image's entry point."""
-    assert cli._parser().parse_args(SERVICES[name]["command"]).run
+    assert cli.read_arguments(SERVICES[name]["command"]).run
 
 
 @each_gateway
@@ -128,7 +128,7 @@ def test_names_and_ports_agree():
     assert gateway["environment"]["REDIS_URL"] == "redis://redis:6379/0"
     assert set(SERVICES["redis"]["networks"]) <= set(gateway["networks"])
 
-    simulator = cli._parser().parse_args(SERVICES["simulator"]["command"])
+    simulator = cli.read_arguments(SERVICES["simulator"]["command"])
     assert SIMULATOR_ENV["KEEPA_BASE_URL"] == f"http://simulator:{simulator.port}"
     assert SIMULATOR_ENV["KEEPA_API_KEY"] == simulator.key
     assert SIMULATOR_ENV["COMPOSE_PROFILES"] in SERVICES["simulator"]["profiles"]

@@ -193,7 +193,7 @@ def understand(words: list[str]) -> None:
             assert importlib.util.find_spec(module), words
         case [program, *arguments] if Path(program).name == "keepa-gateway":
             if arguments not in ([], ["--help"], ["--version"]):
-                cli._parser().parse_args(arguments)
+                cli.read_arguments(arguments)
         case [program, _, *_] if Path(program).name == "keepa-via-gateway":
             command._parser().parse_args(words[1:])
 

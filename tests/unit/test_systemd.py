@@ -78,6 +78,6 @@ def test_it_is_started_again_unless_a_setting_is_bad():
     """A crash is followed by a start, exit code 2 is not; each instance has its own port."""
     service = read_unit()
     assert service["Restart"] == "on-failure"
-    assert service["RestartPreventExitStatus"] == str(cli._BAD_SETTING)
+    assert service["RestartPreventExitStatus"] == str(cli.BAD_SETTING)
     assert "PORT=%i" in service["Environment"].split()
     assert service["DynamicUser"] == "yes"
