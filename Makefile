@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test quick fuzz lint format bench chaos constraints clean
+.PHONY: help run test quick fuzz simulate lint format bench chaos constraints clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +24,11 @@ quick: .venv/for-test ## Install into .venv and run the unit tests and the ledge
 
 fuzz: .venv/for-test ## Try what nobody thought of, a minute for each property (SECONDS=60)
 	$(BIN)/pytest tests/fuzz --fuzz-seconds $(or $(SECONDS),60)
+
+# One after the other: SEED=1 HOURS=24 PROFILE=mixed; a failing one is told by its seed, made small.
+simulate: .venv/for-test ## Play the whole fleet on virtual time, with everything that fails (HOURS=1)
+	PYTHONPATH=tests $(BIN)/python -m simulation --seed $(or $(SEED),1) --hours $(or $(HOURS),1) \
+		--profile $(or $(PROFILE),mixed)
 
 lint: .venv/for-test ## Check style, types and layers
 	$(BIN)/ruff check .

@@ -218,6 +218,10 @@ class Relay:
             chunk = content._read_nowait(-1)  # noqa: SLF001
             if not chunk:
                 raise
+        except RuntimeError:
+            # aiohttp's word for a connection that has gone and left no error, as after bytes that
+            # are no HTTP.
+            raise aiohttp.ClientConnectionError from None
         finally:
             self.waited_seconds += time.monotonic() - waiting_since
         self.is_reading = False

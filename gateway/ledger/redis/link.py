@@ -198,8 +198,10 @@ async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        # Of two that end in one turn, the same one each time.
+        for task in tasks:
+            if task in done:
+                task.result()
     finally:
         for task in tasks:
             task.cancel()
