@@ -150,7 +150,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "sellerquery": _rule(
         "sellerIdList totalResults", "domain selection", domain=_DOMAIN, selection=_SELECTION
     ),
-    "deal": _rule("deals", "selection", selection=_SELECTION),
+    # Keepa's Python client names the domain, its Java client does not: two questions.
+    "deal": _rule("deals", "selection", domain=_DOMAIN, selection=_SELECTION),
     "lightningdeal": _rule(
         "lightningDeals", "domain", domain=_DOMAIN, asin=_list_of(_ASIN, MAX_ITEMS)
     ),

@@ -12,7 +12,7 @@ from gateway.simulator.call import Call, RejectedCallError, read_call
 from gateway.simulator.charge import Charge
 from gateway.simulator.charges import ENDPOINTS, domain_of, price
 from gateway.simulator.checks import check
-from gateway.simulator.config import SimulatorConfig
+from gateway.simulator.config import Oddity, SimulatorConfig
 from gateway.simulator.fields import TokenFields
 from gateway.simulator.pictures import Pictures
 from gateway.simulator.shelf import Shelf
@@ -125,7 +125,9 @@ class Account:
             self._faults[fault.value] += 1
         return fault
 
-    def run(self, endpoint: str, query: str, body: bytes, padding: int) -> Reply:
+    def run(
+        self, endpoint: str, query: str, body: bytes, padding: int, odd: Oddity | None = None
+    ) -> Reply:
         """Run a call: read it, charge it, find what it asks for; never raises.
 
         Args:
@@ -133,6 +135,7 @@ class Account:
             query: the raw query string.
             body: as received.
             padding: bytes of product data to add.
+            odd: what is wrong with the answer; None: as configured.
         """
         read = read_again if not body and len(query) <= LONGEST_KEPT_QUERY else read_call
         call = read(endpoint, query, body)
@@ -144,9 +147,9 @@ class Account:
         except RejectedCallError as rejection:
             error = describe_error("invalidParameter", rejection.message, rejection.details)
             return Reply(rejection.status, error)
-        return self._charge(call, charge, padding)
+        return self._charge(call, charge, padding, odd)
 
-    def _charge(self, call: Call, charge: Charge, padding: int) -> Reply:
+    def _charge(self, call: Call, charge: Charge, padding: int, odd: Oddity | None) -> Reply:
         now_ms, tokens = self.now_ms(), charge.tokens
         picture = charge.items[0] if call.endpoint == "graphimage" else None
         if picture is not None and self._pictures.is_kept(picture, now_ms):
@@ -161,7 +164,7 @@ class Account:
         for product in charge.products:
             self._shelf.put(domain, product.asin, product.copy)
         config = self.config
-        manner = Manner(self._shelf.began, padding, config.decoys, config.odd)
+        manner = Manner(self._shelf.began, padding, config.decoys, odd or config.odd)
         return Reply(200, describe(call, charge, manner), tokens)
 
     def read_fields(self, reply: Reply, received_ms: int) -> TokenFields:

@@ -31,7 +31,7 @@ class Manner(NamedTuple):
         began: when the histories of all products end, in Keepa minutes.
         padding: bytes of product data to add: in the first product, else under a key of its own.
         decoys: whether the data has fields that are named like token fields.
-        odd: what is wrong with a list of products.
+        odd: what is wrong with the answer, a list of products for the most part.
     """
 
     began: int
@@ -46,16 +46,16 @@ def describe(call: Call, charge: Charge, manner: Manner) -> Data:
         call.endpoint == "search" and call.params["type"] == "product"
     ):
         data: dict[str, Sequence[Part]] = {"products": _list_products(call, charge, manner)}
-        if manner.odd == "unknown_member":
-            data["simUnknown"] = [b"{}"]
-        return data
-    described = DESCRIPTIONS[call.endpoint](call, charge)
-    if manner.decoys:
-        for found in _objects_in(described):
-            decoys.hide_in(found)
-    data = {key: [Piece(orjson.dumps(value))] for key, value in described.items()}
-    if manner.padding:
-        data["padding"] = decoys.pad(manner.padding)
+    else:
+        described = DESCRIPTIONS[call.endpoint](call, charge)
+        if manner.decoys:
+            for found in _objects_in(described):
+                decoys.hide_in(found)
+        data = {key: [Piece(orjson.dumps(value))] for key, value in described.items()}
+        if manner.padding:
+            data["padding"] = decoys.pad(manner.padding)
+    if manner.odd == "unknown_member":
+        data["simUnknown"] = [b"{}"]
     return data
 
 

@@ -95,7 +95,7 @@ async def _answer_call(request: web.Request, account: Account) -> web.StreamResp
     if fault in UNCHARGED:
         reply = WRONG_KEY if fault is Fault.ALL_ZERO else SERVER_ERROR
     else:
-        reply = account.run(endpoint, query, body, steering.padding)
+        reply = account.run(endpoint, query, body, steering.padding, steering.odd)
         if reply.status != OK and fault in AFTER_A_CHARGE:
             fault = None
     await _work(account, steering, fault)

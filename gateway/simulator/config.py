@@ -14,11 +14,11 @@ ones); `alternate`: each answer the other way than the one before.
 FIELD_ORDERS: tuple[FieldOrder, ...] = get_args(FieldOrder)
 
 Oddity = Literal["reordered", "null", "double", "unasked", "unknown_member"]
-"""What may be wrong with an answer's products.
+"""What may be wrong with an answer, with its products for the most part.
 
 `reordered`: another order than was asked for; `null`: an element that is none; `double`: the first
-of them twice; `unasked`: one more, whose ASIN nobody asked for; `unknown_member`: beside the
-products a member that Keepa has not.
+of them twice; `unasked`: one more, whose ASIN nobody asked for; `unknown_member`: in any
+answer a member that Keepa has not.
 """
 
 ODDITIES: tuple[Oddity, ...] = get_args(Oddity)
@@ -41,7 +41,7 @@ class SimulatorConfig:
         decoys: whether answers have fields inside that are named like token fields; see `decoys`.
         lenient: whether a call is served without a domain, and with ASINs that are none, as short
             ones that a test is easier to read with.
-        odd: what is wrong with each list of products; None: nothing.
+        odd: what is wrong with each answer; None: nothing.
     """
 
     api_key: str | None = None

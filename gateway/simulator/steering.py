@@ -4,6 +4,8 @@ import enum
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, cast
 
+from gateway.simulator.config import ODDITIES, Oddity
+
 MOST_BYTES = 1 << 30
 """A gigabyte of answer is enough for any test."""
 MOST_MS = 600_000
@@ -43,6 +45,7 @@ class Steering(NamedTuple):
         padding: bytes of product data to add, before compression.
         order: of the token fields.
         slow_seconds: how slow `slow_head` and `slow_body` are.
+        odd: what is wrong with the answer.
     """
 
     fault: Fault | Literal["none"] | None = None
@@ -50,6 +53,7 @@ class Steering(NamedTuple):
     padding: int = 0
     order: Literal["first", "sorted"] | None = None
     slow_seconds: float = 1.0
+    odd: Oddity | None = None
 
 
 UNSTEERED = Steering()
@@ -62,16 +66,20 @@ def read_steering(headers: Mapping[str, str]) -> Steering:
     padding = headers.get("X-Sim-Bytes")
     order = headers.get("X-Sim-Order")
     slow = headers.get("X-Sim-Slow-Seconds")
-    if fault is latency is padding is order is slow is None:
+    odd = headers.get("X-Sim-Odd")
+    if fault is latency is padding is order is slow is odd is None:
         return UNSTEERED
     if order not in {None, "first", "sorted"}:
         raise ValueError(f"X-Sim-Order must be first or sorted, got {order!r}")
+    if odd is not None and odd not in ODDITIES:
+        raise ValueError(f"X-Sim-Odd must be one of {', '.join(ODDITIES)}, got {odd!r}")
     return Steering(
         fault=_read_fault(fault),
         latency_seconds=None if latency is None else _read_number(latency, MOST_MS) / 1000,
         padding=0 if padding is None else int(_read_number(padding, MOST_BYTES)),
         order=cast("Literal['first', 'sorted'] | None", order),
         slow_seconds=UNSTEERED.slow_seconds if slow is None else _read_number(slow, MOST_MS / 1000),
+        odd=odd,
     )
 
 

@@ -254,6 +254,13 @@ async def test_odd_answers_on_request(simulator, session):
     assert disguised["products"][0]["tokensLeft"] == 999_999
 
 
+async def test_one_odd_answer(simulator, session):
+    """A header has one answer odd, and the next as ever."""
+    _, _, odd = await fetch(session, simulator, PRODUCT, headers={"X-Sim-Odd": "null"})
+    assert orjson.loads(odd)["products"][1:] == [None]
+    assert len((await fetch_json(session, simulator, PRODUCT))["products"]) == 1
+
+
 async def test_rejected_call(simulator, session):
     """A malformed call costs nothing and says so beside an error of strings."""
     status, _, body = await fetch(session, simulator, "/product?key=k&asin=B1&offers=101")

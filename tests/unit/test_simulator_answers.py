@@ -214,6 +214,7 @@ def test_odd_answers():
         "unknown_member": asked,
     }
     assert found["unknown_member"].keys() - found[None].keys() == {"simUnknown"}
+    assert "simUnknown" in orjson.loads(join(answer("topseller?", odd="unknown_member").parts))
     assert (
         orjson.loads(join(answer("product?asin=B0NONE0001", odd="double").parts))["products"] == []
     )
@@ -325,6 +326,7 @@ def test_accept_encoding(header, accepted):
     [
         {"X-Sim-Fault": "gremlins"},
         {"X-Sim-Order": "last"},
+        {"X-Sim-Odd": "sideways"},
         {"X-Sim-Latency-Ms": "soon"},
         {"X-Sim-Latency-Ms": "-1"},
         {"X-Sim-Bytes": "nan"},
