@@ -29,43 +29,13 @@ def dead_port():
         yield holder.getsockname()[1]
 
 
-@pytest.mark.parametrize(
-    ("command", "settings", "named"),
-    [
-        ("serve", {}, ["KEEPA_API_KEY", "required"]),
-        (
-            "serve",
-            {"keepa_api_key": KEY, "min_balance_threshold": "ten"},
-            ["MIN_BALANCE_THRESHOLD=ten", "integer"],
-        ),
-        (
-            "check",
-            {"keepa_api_key": KEY, "redis_url": "http://:hunter2@x"},
-            ["REDIS_URL=***", "redis://"],
-        ),
-        (
-            "serve",
-            {"keepa_api_key": KEY, "upstream_timeout_seconds": 9, "reservation_ttl_seconds": 9},
-            ["RESERVATION_TTL_SECONDS=9", "UPSTREAM_TIMEOUT_SECONDS=9"],
-        ),
-        (
-            "check",
-            {"keepa_api_key": KEY, "service_keys": f"shop:hunter2,loft:{KEY}"},
-            ["SERVICE_KEYS=***", "real Keepa key"],
-        ),
-    ],
-    ids=["no key", "no number", "no redis url", "hold too short", "key given away"],
-)
-async def test_a_bad_setting_stops_the_start_with_one_line(machines, command, settings, named):
-    """A bad setting: exit code 2, and one line names the variable and what is allowed."""
-    process = machines.run(command, **settings)
+async def test_a_bad_setting_stops_the_start_with_one_line(machines):
+    """Exit code 2, and one line; what it says of which setting is told in tests/unit."""
+    process = machines.run("serve", keepa_api_key=KEY, min_balance_threshold="ten")
     assert await process.ended() == 2
     assert process.output == ""
     assert process.errors.count("\n") == 1
-    for words in named:
-        assert words in process.errors
-    for secret in (KEY, "hunter2"):
-        assert secret not in process.errors
+    assert "MIN_BALANCE_THRESHOLD=ten" in process.errors
 
 
 async def test_check_tells_what_it_found(machines):
