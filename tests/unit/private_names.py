@@ -62,7 +62,7 @@ def has_name(owner: str, name: str) -> bool:
     library = owner.partition(".")[0]
     # What is only ever set on instances.
     return any(
-        re.search(rf"\bself\.{name}\b", _read_source(kind))
+        re.search(rf"\b\w+\.{name}\b", _read_source(kind))
         for kind in found.__mro__
         if kind.__module__.partition(".")[0] == library
     )

@@ -4,6 +4,7 @@ import asyncio
 import io
 import subprocess
 import sys
+from functools import cache
 
 import orjson
 import pytest
@@ -58,7 +59,9 @@ except ValueError as error:
 """
 
 
+@cache
 def run(level, log_format, key=KEY):
+    """Return what the program prints; once for all tests of the same."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, level, log_format],
         input=key, capture_output=True, text=True, check=True, env={"COLUMNS": "80"},
