@@ -1,6 +1,7 @@
 """The command: plays seeds one after the other, and says what it found."""
 
 import argparse
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -34,6 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
 
         MUTANTS[options.mutant].put_in()
     total = Total()
+    # Whoever ends a night wants its figures.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _play_all(options, total)
+    except KeyboardInterrupt:
+        print("interrupted")
+    print(total)
+    return 1 if total.failed else 0
+
+
+def _play_all(options: argparse.Namespace, total: "Total") -> None:
     seed = options.seed
     while not total.is_enough(options):
         story = draw_story(seed, options.seconds, options.profile)
@@ -50,8 +62,6 @@ def main(arguments: list[str] | None = None) -> int:
             if not options.goes_on:
                 break
         seed += 1
-    print(total)
-    return 1 if total.failed else 0
 
 
 class Total:

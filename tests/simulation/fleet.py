@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -120,9 +121,9 @@ class Keepa:
         account = self.account
         run, choose_fault = account.run, account.choose_fault
 
-        def run_and_book(endpoint: str, query: str, body: bytes, padding: int) -> Any:
+        def run_and_book(endpoint: str, query: str, *more: Any) -> Any:
             before = account.bucket.lowest_by_charge
-            reply = run(endpoint, query, body, padding)
+            reply = run(endpoint, query, *more)
             if account.bucket.lowest_by_charge < before:
                 self.lowest_at.append((network.loop.now, account.bucket.lowest_by_charge))
             if endpoint != "token":
@@ -218,8 +219,21 @@ class Fleet:
         self.redis.stop()
 
 
+class _Libraries(logging.Handler):
+    """Hears what libraries log: a fault that aiohttp saw, of a gateway or of the model of Keepa."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(logging.ERROR)
+        self._fleet = fleet
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else ""
+        self._fleet.judges.find("log", f"{NODE.get()}: {record.getMessage()} {error!r}"[:300])
+
+
 def _route_logs(fleet: Fleet) -> None:
-    """Hand what gateways log to the judges; nothing of it is written."""
+    """Hand what gateways and libraries log to the judges; nothing of it is written."""
+    logging.getLogger().handlers[:] = [_Libraries(fleet)]
 
     def hear(_: Any, level: str, event: Any) -> Any:
         fleet.judges.hear_log(NODE.get(), level, event)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import random
 import time
 import traceback
@@ -78,6 +79,7 @@ def play(story: Story, file: TextIO | None = None) -> Outcome:
     gc.disable()
     began = time.process_time()
     outcome = Outcome(story, [])
+    handlers = list(logging.getLogger().handlers)
     try:
         with steady_process(loop, clocks, story.seed):
             asyncio.set_event_loop(loop)
@@ -95,6 +97,7 @@ def play(story: Story, file: TextIO | None = None) -> Outcome:
             loop.bury()
     finally:
         asyncio.set_event_loop(None)
+        logging.getLogger().handlers[:] = handlers
         structlog.reset_defaults()
         if was_collecting:
             gc.enable()
