@@ -78,6 +78,11 @@ class Metrics:
         self._consumed = self._counter(
             "tokens_consumed", "Tokens consumed by settled calls", ("service", "endpoint")
         )
+        self._repeated = self._counter(
+            "repeated_tokens",
+            "Tokens paid for answers that had been paid for before, as a cache would save them",
+            ("endpoint", "within"),
+        )
         self._lost = self._counter("tokens_expired_unused", "Tokens lost to a full bucket")
         self._drift = self._counter(
             "drift_tokens", "Tokens spent by others, or that came back", ("direction",)
@@ -144,6 +149,7 @@ class Metrics:
         self._request = cache(self._requests.labels)
         self._refusal = cache(self._denied.labels)
         self._spent = cache(self._consumed.labels)
+        self._again = cache(self._repeated.labels)
         self._error_of = cache(self._error.labels)
         self._upstream_of = cache(self._upstream.labels)
         self._store_of = cache(self._store.labels)
@@ -190,6 +196,10 @@ class Metrics:
         """Count a settled call's tokens."""
         self._spent(service, endpoint).inc(consumed)
         self._error_of(endpoint).observe(reserved - consumed)
+
+    def repeated(self, endpoint: str, within: str, tokens: float) -> None:
+        """Count tokens that an answer cache of an age would have saved."""
+        self._again(endpoint, within).inc(tokens)
 
     def answered(self, service: str, endpoint: str) -> None:
         """Count a call that was answered from the ledger."""

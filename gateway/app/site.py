@@ -36,6 +36,7 @@ def make_site(
         enforces=settings.enforce,
         is_simulated=lambda: settings.simulated or keepa.upstream.is_simulated,
         max_age_seconds=settings.balance_max_age_seconds,
+        repeated_tokens=lambda: calls.reports.repeated_tokens,
     )
     history = UsageHistory(store, settings.account_name)
     chronicle = Chronicle(store, settings.account_name)

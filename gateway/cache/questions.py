@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from gateway.cache.rules import POSTED, PRODUCT_DEFAULTS, RULES, SELECTION, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_QUERY_CHARS: Final = 64 * 1024
 MAX_SELECTION_BYTES: Final = 64 * 1024
@@ -30,11 +33,11 @@ NEVER: Final = -1
 
 _VARIANT_DIGITS: Final = 16
 _WHOLE_DIGITS: Final = 32
+_NO_VARIANT: Final = frozenset({"asin", "domain", "update"})
 _BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What a shareable call asks, whoever asks it.
 
     Attributes:
@@ -179,8 +182,8 @@ def _of_products(fields: dict[str, str]) -> Question | None:
     asins = tuple(fields["asin"].split(","))
     if len(set(asins)) < len(asins):
         return None
-    variant = [item for item in said if item[0] not in {"asin", "domain", "update"}]
-    digest = _digest(variant)[:_VARIANT_DIGITS]
+    variant = tuple([item for item in said if item[0] not in _NO_VARIANT])
+    digest = _digest_variant(variant)
     return Question("product", digest, int(fields["domain"]), asins, hours, has_offers)
 
 
@@ -199,7 +202,12 @@ def _make_whole(
     return Question(endpoint, digest, update=update, has_offers=has_offers)
 
 
-def _digest(fields: list[tuple[str, str]]) -> str:
+@lru_cache(maxsize=256)  # services ask with a few, over and over
+def _digest_variant(variant: tuple[tuple[str, str], ...]) -> str:
+    return _digest(variant)[:_VARIANT_DIGITS]
+
+
+def _digest(fields: Iterable[tuple[str, str]]) -> str:
     # No form lets a newline into a value, so no two questions are written alike.
     text = "\n".join(f"{name}={value}" for name, value in sorted(fields))
     return sha256(text.encode()).hexdigest()

@@ -10,7 +10,7 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.cache.questions import LIVE
+from gateway.cache.questions import LIVE, NEVER
 
 if TYPE_CHECKING:
     from gateway.cache.questions import Question
@@ -38,7 +38,7 @@ class Repeats:
         self._most = most
         # By Python's own hash, of 64 bits and salted: among 50 000 two are taken for one once in
         # ten billion runs.
-        self._fetches: OrderedDict[int, tuple[_Fetch, ...]] = OrderedDict()
+        self._fetches: OrderedDict[int, list[_Fetch]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._fetches)
@@ -51,30 +51,29 @@ class Repeats:
             tokens: what it cost; each of its entries is taken to have cost the same.
             now: monotonic seconds, when it was paid for.
         """
-        names = question.name_entries()
-        saved = dict.fromkeys(WITHIN, 0)
+        names, ages = question.name_entries(), _ages_for(question)
+        fetch = _Fetch(now, question.hours)
+        saved = [0] * len(ages)
         for name in names:
             key = hash(name)
-            before = self._fetches.pop(key, ())
-            after: list[_Fetch] = []
-            for place, (label, age) in enumerate(WITHIN.items()):
-                fetch = before[place] if before else None
-                if fetch and _would_serve(fetch, question, now, age):
-                    saved[label] += 1
-                    after.append(fetch)
-                else:
-                    after.append(_Fetch(now, question.hours))
-            self._fetches[key] = tuple(after)
+            after = [fetch] * len(ages)
+            for place, before in enumerate(self._fetches.pop(key, ())):
+                if before.hours <= fetch.hours and now - before.at <= ages[place]:
+                    after[place] = before
+                    saved[place] += 1
+            self._fetches[key] = after
             if len(self._fetches) > self._most:
                 self._fetches.popitem(last=False)
-        return {label: tokens * count / len(names) for label, count in saved.items()}
+        share = tokens / len(names)
+        return {label: share * count for label, count in zip(WITHIN, saved, strict=True)}
 
 
-def _would_serve(fetch: _Fetch, question: Question, now: float, age: float) -> bool:
-    """Apply the rules of `freshness`, without what only the answer tells: how old its data is."""
-    hours = math.inf if question.update is None else question.update
-    if hours == LIVE or fetch.hours > question.hours:
-        return False
-    if hours > 0:
-        age = min(age, hours * 3600)
-    return now - fetch.at <= age
+def _ages_for(question: Question) -> list[float]:
+    """Return how old an entry may be, by the rules of `freshness`; infinitely young: not at all.
+
+    Without what only the answer tells, how old Keepa's data was.
+    """
+    own = math.inf
+    if question.update is not None and question.update != NEVER:
+        own = -math.inf if question.update == LIVE else question.update * 3600
+    return [min(age, own) for age in WITHIN.values()]

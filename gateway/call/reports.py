@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from gateway.call.exchange import Exchange
+from gateway.call.repeated import RepeatedTokens
 from gateway.errors import Refusal
 from gateway.front.record import Record
 from gateway.front.wording import deficit_of
@@ -45,6 +46,7 @@ class Reports:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._repeated = RepeatedTokens(metrics)
         self._log = CallLog()
         self._unknown_names: set[str] = set()
         self._uncounted: Counter[tuple[str, str, str]] = Counter()
@@ -60,6 +62,7 @@ class Reports:
         added_seconds = max(0.0, added_seconds)
         if waited_seconds:
             self._metrics.waited("admitted", waited_seconds)
+        self._repeated.note(exchange)
         self._metrics.called(
             asked.service,
             asked.endpoint,
@@ -83,6 +86,11 @@ class Reports:
                 "added_ms": round(added_seconds * 1000, 1),
             },
         )
+
+    @property
+    def repeated_tokens(self) -> Mapping[str, float]:
+        """Tokens that an answer cache would have saved here, by its age: `1h`, `24h`."""
+        return self._repeated.totals
 
     def settled(self, hold: Hold, consumed: int) -> None:
         """Count the tokens of a settled hold."""

@@ -1,7 +1,7 @@
 """`/status`: the account at a glance, as plain data; dashboards show the same."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from gateway import __version__
@@ -28,6 +28,7 @@ class Status:
         enforces: False in shadow mode.
         is_simulated: Returns whether no real Keepa answers.
         max_age_seconds: An older observation of the balance is refreshed.
+        repeated_tokens: Returns what caches would have saved at this gateway, by their age.
     """
 
     floor: int
@@ -39,6 +40,7 @@ class Status:
     enforces: bool
     is_simulated: Callable[[], bool]
     max_age_seconds: float
+    repeated_tokens: Callable[[], Mapping[str, float]]
 
     def describe(self, overview: Overview) -> dict[str, object]:
         """Return what `/status` answers."""
@@ -46,6 +48,7 @@ class Status:
             "tokens": self.describe_tokens(overview),
             "services": self.describe_services(overview),
             "request_rate": describe_request_rate(overview),
+            "repeated_tokens": self.describe_repeats(overview),
             "breaker": self.breaker.state.value,
             "store": self.store,
             "enforce": self.enforces,
@@ -71,6 +74,17 @@ class Status:
             "observed_seconds_ago": round(balance.observed_ms_ago / 1000, 1) if known else None,
             "total_used": overview.used,
             "requests_made": overview.requests,
+        }
+
+    def describe_repeats(self, overview: Overview) -> dict[str, object]:
+        """Return what caches would have saved at this gateway since it started, by their age.
+
+        In tokens, and in minutes of the plan; None where it brings none.
+        """
+        gain = overview.balance.gain
+        return {
+            age: {"tokens": round(tokens), "minutes": round(tokens / gain, 1) if gain else None}
+            for age, tokens in self.repeated_tokens().items()
         }
 
     def describe_services(self, overview: Overview) -> dict[str, object]:

@@ -11,6 +11,8 @@ from support.gateways.served import REAL_KEY
 from support.keepa.scripted import fields
 from support.waiting import until
 
+from gateway.cache.rules import RULES
+
 PRODUCT = "/product?domain=1&asin=B000000001&key=callers-own-key"
 PREFIX = "keepa_gateway_"
 FAMILIES = {
@@ -26,6 +28,7 @@ FAMILIES = {
     "breaker_open": "gauge", "endpoint_breaker_open": "gauge", "upstream_seconds": "histogram",
     "added_seconds": "histogram", "store_seconds": "histogram", "store_up": "gauge",
     "job_restarts": "counter", "build_info": "gauge", "unknown_endpoint": "counter",
+    "repeated_tokens": "counter",
 }  # fmt: skip
 
 
@@ -180,7 +183,7 @@ async def test_labels_are_bounded_and_hold_no_secret(gateway):
             for name, of in sample.labels.items():
                 labels.setdefault(name, set()).add(of)
     assert labels["service"] == {"anonymous", "unknown"}
-    assert labels["endpoint"] == {"product", "unknown"}
+    assert labels["endpoint"] == {"unknown", *RULES}
     assert labels["outcome"] <= {
         "settled", "released", "doubt", "refused", "answered", "admitted",
     }  # fmt: skip

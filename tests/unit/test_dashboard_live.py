@@ -76,6 +76,7 @@ async def showing():
         enforces=True,
         is_simulated=lambda: False,
         max_age_seconds=60,
+        repeated_tokens=lambda: reports.repeated_tokens,
     )
     history = UsageHistory(store, "unit")
     live = LiveView(ledger, Chronicle(store, "unit"), history, reports, status)
@@ -131,6 +132,7 @@ async def test_newcomer_gets_all_at_once():
             b"event: hour", b"event: refusals", b"event: usage", b"event: now",
         ]  # fmt: skip
         assert page.told("now")[0]["tokens"]["remaining"] == 500
+        assert page.told("now")[0]["repeated_tokens"]["24h"] == {"tokens": 0, "minutes": 0.0}
         assert page.told("refusals")[0][0]["service"] == "shop"
 
 

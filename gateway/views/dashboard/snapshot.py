@@ -37,6 +37,7 @@ def describe_account(status: Status, overview: Overview | None, gateways: int) -
         "services": status.describe_services(overview),
         "gateways": gateways,
         "request_rate": describe_request_rate(overview),
+        "repeated_tokens": status.describe_repeats(overview),
     }
 
 

@@ -79,6 +79,7 @@ def exposed_families() -> dict[str, Family]:
     metrics.consumed("pricing", "product", 1, 1)
     metrics.refused("pricing", "product", "floor")
     metrics.waited("admitted", 1.0)
+    metrics.repeated("product", "1h", 1)
     metrics.replied("reserve", 0.001, Events(1, 1, 1, 1, 1, 1, "holds_lost"))
     metrics.show(UNKNOWN, 0)
     metrics.watch_breaker(lambda: False, lambda: [("pricing", "product", True)])

@@ -123,6 +123,11 @@ function showHealth(now) {
   mark(how("health-enforce"), now.enforce ? "good" : "warn", now.enforce ? "are enforced" : "shadow mode: only counted");
 }
 
+function showRepeats(day) {
+  const minutes = day.minutes === null ? "" : `, ${show(Math.round(day.minutes))} min of the plan`;
+  setText(at("repeated"), `${show(day.tokens)} tokens${minutes}`);
+}
+
 function showAge() {
   if (!moment || !moment.tokens || !moment.store.up) return;
   const node = at("health-age").querySelector(".how");
@@ -175,6 +180,7 @@ function showMoment(now) {
   showTokens(now.tokens);
   const limit = now.request_rate;
   setText(at("request-rate"), limit ? `${show(limit.per_minute)} a minute, ${show(limit.burst)} at once` : "no limit");
+  showRepeats(now.repeated_tokens["24h"]);
   showServices(now.services);
   showAge();
   showCountdown();
