@@ -1,4 +1,4 @@
-"""The bucket as the ledger sees it at one moment, and what it noticed: told by every reply."""
+"""What every reply of the ledger holds: the state of the bucket, and the events of the script."""
 
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ class Balance(NamedTuple):
     consumed: int
     """Everything settled in this epoch."""
     doubtful: int = 0
-    """So many more `tokens` there may be: calls that were counted as spent to be careful, until an
-    observation, which is asked for at once, tells."""
+    """How many tokens more there may be: calls in doubt count as spent until the next observation,
+    which is asked for at once."""
 
     @property
     def available(self) -> int:
@@ -37,7 +37,7 @@ class Balance(NamedTuple):
 
     @property
     def debt(self) -> int:
-        """By how much the balance is below zero: Keepa runs nothing until that has come back."""
+        """By how much the balance is below zero: until it is refilled, Keepa refuses all calls."""
         return max(0, -self.tokens)
 
     @property
@@ -78,25 +78,25 @@ INCONSISTENCIES = (
     "sum_below_zero",
     "window_below_zero",
 )
-"""What the ledger may find wrong with its own data: names of keys, sums, or the store's clock."""
+"""What the ledger may find inconsistent: keys that were lost, sums, the store's clock."""
 
 
 class Events(NamedTuple):
-    """What this one transition noticed, in tokens but for `reaped`; counters add these up."""
+    """What one script found, in tokens except `reaped`; counters add these up."""
 
     lost: int
-    """Expired unused: a lump met a full bucket."""
+    """Expired unused: the bucket was full when a lump came."""
     spent: int
-    """Drift: surely gone by somebody else's calls."""
+    """Drift: certainly spent by others."""
     back: int
-    """Drift: given back, other than what our own caution had counted as spent."""
+    """Drift: came back, without those that were only counted as spent in doubt."""
     reaped: int
-    """Holds that nobody resolved in time."""
+    """Holds that expired unresolved."""
     reaped_tokens: int
     overrun: int
     """Charged above the reservation."""
     inconsistent: str = ""
-    """What no order of events explains: some of INCONSISTENCIES, with commas between them."""
+    """Inconsistencies of the ledger's data: some of INCONSISTENCIES, separated by commas."""
 
 
 NO_EVENTS = Events(0, 0, 0, 0, 0, 0)

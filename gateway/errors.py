@@ -1,8 +1,8 @@
-"""What can go wrong, and what the caller is told about it.
+"""The errors that the gateway raises, and the response that each becomes.
 
     GatewayError
     ├── BadSetting                    the start stops with one line, exit code 2
-    └── Refusal                       an answer of the gateway's own making
+    └── Refusal                       a response of the gateway's own
         ├── BadRequest                400 bad_request
         ├── Unauthorized              401 unauthorized
         │   └── NotAdmin              401 unauthorized
@@ -34,8 +34,8 @@
         ├── InternalError             500 internal
         └── UpstreamTimeout           504 upstream_timeout
 
-Each class carries its status, reason and retry and knows nothing of calls: wording.py says it in a
-sentence, `render` in own_responses.py is the one place that turns it into the JSON of the contract.
+Each class has its status, reason and retry, and knows nothing of calls: wording.py writes the
+sentence, `render` in own_responses.py alone turns a refusal into the JSON of the contract.
 """
 
 from collections.abc import Mapping
@@ -47,15 +47,15 @@ class GatewayError(Exception):
 
 
 class BadSetting(GatewayError):
-    """A setting stops the start: one line: the variable, its value (masked), what is allowed."""
+    """A setting is not allowed; one line names the variable, its value (masked) and what is."""
 
 
 class Refusal(GatewayError):
-    """An answer that the gateway gives itself.
+    """A response of the gateway's own in place of Keepa's answer.
 
     Args:
-        message: For people; never contains a key, a URL or an upstream exception's text.
-        retry_after_ms: Milliseconds after which the same call may succeed; None: the class's own.
+        message: For people; without keys, URLs and texts of upstream exceptions.
+        retry_after_ms: When the same call may succeed, in milliseconds; None: the class's default.
     """
 
     status: ClassVar[int] = 500
@@ -66,7 +66,7 @@ class Refusal(GatewayError):
     message: ClassVar[str] = "The gateway could not handle this call"
     shows_balance: ClassVar[bool] = True
     is_policy: ClassVar[bool] = False
-    """Whether a policy alone says so: the ledger is not asked, and does not count it."""
+    """Whether a policy alone decides: the ledger is not asked, and does not count the refusal."""
     headers: ClassVar[dict[str, str]] = {}
 
     def __init__(self, message: str | None = None, *, retry_after_ms: int | None = None) -> None:
@@ -75,14 +75,14 @@ class Refusal(GatewayError):
 
     @property
     def retry_after_seconds(self) -> int | None:
-        """Whole seconds, rounded up: who waits that long has waited long enough."""
+        """`Retry-After`: whole seconds, rounded up."""
         if not self.retryable or self.retry_after_ms is None:
             return None
         return max(1, -(-self.retry_after_ms // 1000))
 
 
 class _Client(Refusal):
-    """The call may never be made like this: told before any look-up, so without a balance."""
+    """The request itself is wrong; raised before the ledger is asked, so without a balance."""
 
     shows_balance = False
 
@@ -99,7 +99,7 @@ class Unauthorized(_Client):
 
 
 class NotAdmin(Unauthorized):
-    """What operators see, without ADMIN_TOKEN or with another one."""
+    """A path for operators, without ADMIN_TOKEN or with a wrong one."""
 
     message = (
         "This path wants the gateway's ADMIN_TOKEN, as in `Authorization: Bearer <ADMIN_TOKEN>`; "
@@ -108,7 +108,7 @@ class NotAdmin(Unauthorized):
 
 
 class TooManyGuesses(_Client):
-    """One wrong ADMIN_TOKEN of many at a time."""
+    """A wrong ADMIN_TOKEN while too many others wait for their answer."""
 
     status, reason, type, retryable = 429, "rate_limited", "rateLimited", True
     default_retry_ms = 2_000
@@ -116,7 +116,7 @@ class TooManyGuesses(_Client):
 
 
 class ServiceBlocked(_Client):
-    """The service may make no calls, whatever they cost."""
+    """The service is blocked by its policy."""
 
     status, reason, type = 403, "blocked", "forbidden"
     is_policy = True
@@ -124,7 +124,7 @@ class ServiceBlocked(_Client):
 
 
 class EndpointNotAllowed(_Client):
-    """The service's policy has a list of endpoints, and this is none of them."""
+    """The service's policy lists endpoints, and this is not one of them."""
 
     status, reason, type = 403, "endpoint_not_allowed", "forbidden"
     is_policy = True
@@ -132,14 +132,14 @@ class EndpointNotAllowed(_Client):
 
 
 class BadRequest(_Client):
-    """Bytes that are no HTTP request."""
+    """The bytes are not an HTTP request."""
 
     status, reason, type = 400, "bad_request", "bad_request"
     message = "Not a well-formed HTTP request"
 
 
 class NotFound(_Client):
-    """A path that is not one plain word is not Keepa's; nor is one that only probes ask for."""
+    """The path is not one plain word, as Keepa's are, or one that only probes ask for."""
 
     status, reason, type = 404, "not_found", "not_found"
     message = (
@@ -149,7 +149,7 @@ class NotFound(_Client):
 
 
 class MethodNotAllowed(_Client):
-    """Keepa knows GET and POST."""
+    """Keepa's endpoints take GET and POST."""
 
     status, reason, type = 405, "method_not_allowed", "method_not_allowed"
     message = "Keepa's endpoints take GET and POST"
@@ -157,7 +157,7 @@ class MethodNotAllowed(_Client):
 
 
 class NoTunnel(MethodNotAllowed):
-    """CONNECT: what passed through a tunnel could not be priced."""
+    """CONNECT: calls through a tunnel could not be priced."""
 
     message = (
         "There is no tunnel here: give the client the gateway's own address as Keepa's, instead of "
@@ -166,7 +166,7 @@ class NoTunnel(MethodNotAllowed):
 
 
 class ReadOnly(MethodNotAllowed):
-    """One of the gateway's own paths, which are to be read."""
+    """One of the gateway's own paths, which take GET only."""
 
     message = "This path of the gateway's own takes GET"
     headers: ClassVar[dict[str, str]] = {"Allow": "GET, HEAD"}
@@ -180,21 +180,21 @@ class TooSlow(_Client):
 
 
 class TooLarge(_Client):
-    """The request's body is larger than the gateway takes."""
+    """The request's body exceeds the limit."""
 
     status, reason, type = 413, "too_large", "too_large"
     message = "The request body is larger than 16 MiB"
 
 
 class UriTooLong(TooLarge):
-    """The request's URL is longer than the gateway takes."""
+    """The request's URL exceeds the limit."""
 
     status = 414
     message = "The request URL is longer than 128 KiB"
 
 
 class UnsupportedEncoding(_Client):
-    """A request body that cannot be read cannot be priced."""
+    """The request's body cannot be decoded, and so not be priced."""
 
     status, reason, type = 415, "unsupported_encoding", "unsupported_encoding"
     message = (
@@ -203,7 +203,7 @@ class UnsupportedEncoding(_Client):
 
 
 class UnsupportedMediaType(_Client):
-    """A body that its endpoint does not read: it would be priced without being read."""
+    """The body is of a type that its endpoint does not read."""
 
     status, reason, type = 415, "unsupported_media_type", "unsupported_media_type"
     message = (
@@ -216,7 +216,7 @@ class InsufficientTokensError(Refusal):
     """The call would take the available tokens below the floor.
 
     Args:
-        retry_after_ms: Until the lump that lets the call fit; None: the bucket gains nothing.
+        retry_after_ms: Until the lump after which the call fits; None: the bucket gains nothing.
     """
 
     status, reason, type = 429, "floor", "insufficientTokens"
@@ -227,13 +227,13 @@ class InsufficientTokensError(Refusal):
 
 
 class ServiceFloor(InsufficientTokensError):
-    """The call would take the available tokens below its service's own floor."""
+    """The call would take the available tokens below the floor of its service."""
 
     reason = "service_floor"
 
 
 class ExceedsCapacity(InsufficientTokensError):
-    """The call and the floor together are more than the bucket can ever hold."""
+    """The call plus the floor exceed the capacity of the bucket."""
 
     reason = "exceeds_capacity"
 
@@ -242,12 +242,12 @@ class ExceedsCapacity(InsufficientTokensError):
 
 
 class ServiceQuota(Refusal):
-    """The service has used up what its caps of hour and day allow.
+    """The service's caps of hour and day do not leave enough for the call.
 
     Args:
-        caps: Its caps by the name of their setting, in tokens.
+        caps: Its caps in tokens, by the name of their setting.
         left: Tokens that they leave now.
-        retry_after_ms: Until the call fits; None: it costs more than a cap itself.
+        retry_after_ms: Until the call fits; None: it costs more than a whole cap.
     """
 
     status, reason, type = 429, "service_quota", "quotaExceeded"
@@ -264,7 +264,7 @@ class ServiceConcurrency(Refusal):
     """The service has as many calls in flight as it may.
 
     Args:
-        limit: How many that are.
+        limit: How many it may have.
     """
 
     status, reason, type, retryable = 429, "service_concurrency", "quotaExceeded", True
@@ -277,11 +277,11 @@ class ServiceConcurrency(Refusal):
 
 
 class _CostLimit(Refusal):
-    """One call is too dear for its service, now and later.
+    """The call exceeds a limit of its service's policy, and always will.
 
     Args:
-        asked: What the call asks for, at worst.
-        limit: What the service's policy allows.
+        asked: The most that the call may cost or ask for.
+        limit: The policy's.
     """
 
     status, type, is_policy = 429, "costLimit", True
@@ -291,21 +291,21 @@ class _CostLimit(Refusal):
 
 
 class MaxCost(_CostLimit):
-    """The call may cost more tokens than one call of the service's may."""
+    """The call may cost more tokens than the service's policy allows for one call."""
 
     reason = "max_cost"
     message = "The call may cost {asked} tokens; this service's max_cost is {limit}"
 
 
 class MaxOffers(_CostLimit):
-    """The call asks for more offers than the service may."""
+    """The call asks for more offers than the policy allows."""
 
     reason = "max_offers"
     message = "The call asks for {asked} offers; this service's max_offers is {limit}"
 
 
 class CodeLimit(_CostLimit):
-    """The call asks for more products for each code than the service may."""
+    """The call asks for more products for each code than the policy allows."""
 
     reason = "code_limit"
     message = (
@@ -314,11 +314,11 @@ class CodeLimit(_CostLimit):
 
 
 class RateLimited(Refusal):
-    """The request rate that all callers share is used up; the budget is not the reason.
+    """The request rate that all callers share is used up; tokens are not the reason.
 
     Args:
         per_minute: The rate in force.
-        retry_after_ms: Until a slot.
+        retry_after_ms: Until the next slot.
     """
 
     status, reason, type, retryable = 429, "rate_limited", "rateLimited", True
@@ -335,7 +335,7 @@ class UpstreamUnreachable(Refusal):
     """Keepa could not be reached, or dropped the call without an answer.
 
     Args:
-        trouble: For the log and `check`: what happened, without any address.
+        trouble: What happened, without an address; for the log and `check`.
     """
 
     status, reason, type, retryable = 502, "upstream_unreachable", "upstream", True
@@ -348,7 +348,7 @@ class UpstreamUnreachable(Refusal):
 
 
 class LedgerUnavailable(Refusal):
-    """Redis is away: nothing is admitted without the ledger."""
+    """Redis is away; without the ledger no call is admitted."""
 
     status, reason, type, retryable = 503, "ledger_unavailable", "unavailable", True
     default_retry_ms = 2_000
@@ -356,7 +356,7 @@ class LedgerUnavailable(Refusal):
 
 
 class BalanceUnknown(Refusal):
-    """Nothing has been observed yet: nobody knows what is left to spend."""
+    """No balance has been observed yet."""
 
     status, reason, type, retryable = 503, "balance_unknown", "unavailable", True
     default_retry_ms = 2_000
@@ -364,14 +364,14 @@ class BalanceUnknown(Refusal):
 
 
 class CircuitOpen(Refusal):
-    """Such calls would surely fail at Keepa: nothing is reserved or sent until a probe is due."""
+    """The circuit to Keepa is open: no call is reserved or sent until a probe is due."""
 
     status, reason, type, retryable = 503, "circuit_open", "unavailable", True
     message = "Keepa does not answer (BREAKER_FAILURES calls in a row); it is tried again"
 
 
 class Overloaded(Refusal):
-    """No free slot to Keepa, and the queue for one is full or too slow."""
+    """No slot to Keepa is free, and the queue for one is full or too slow."""
 
     status, reason, type, retryable = 503, "overloaded", "unavailable", True
     default_retry_ms = 1_000
@@ -387,7 +387,7 @@ class UpstreamTimeout(Refusal):
 
 
 class InternalError(Refusal):
-    """A fault of the gateway's own; the log says which."""
+    """A fault of the gateway; the log has its traceback."""
 
     retryable = True
     default_retry_ms = 5_000

@@ -1,4 +1,4 @@
-"""Background jobs: each runs for ever, and is started again where it crashes."""
+"""Background jobs: each runs for ever, and is restarted after a crash."""
 
 import asyncio
 from collections import deque
@@ -12,10 +12,10 @@ _log: Any = structlog.get_logger(__name__)
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
-# One that crashes so often within so long has a cause that a restart does not mend.
+# A job that crashes so often within the window has a cause that restarts do not cure.
 CRASHES_AT_MOST = 5
 _WINDOW_SECONDS = 60.0
-# Before the first restart; twice as long before each further one of those within the window.
+# Before the first restart; doubled for each further crash within the window.
 _PAUSE_SECONDS = 0.25
 
 
@@ -23,13 +23,13 @@ _PAUSE_SECONDS = 0.25
 async def in_background(
     jobs: Mapping[str, Job], on_restart: Callable[[str], None], give_up: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Run jobs by their names, until the end of the block.
+    """Run jobs until the end of the block.
 
     Args:
-        jobs: None ends by itself; one that does has crashed too.
+        jobs: By name. They run for ever: one that returns counts as crashed.
         on_restart: Called with the job's name.
-        give_up: Called where a job keeps crashing: the process has to end. Until it does, the job
-            is started again as before, for calls in flight may need it.
+        give_up: Called when a job keeps crashing, to end the process. Until then the job is still
+            restarted, for calls in flight may need it.
     """
     running = [
         asyncio.create_task(_keep_running(name, job, on_restart, give_up), name=name)
@@ -56,7 +56,7 @@ async def _keep_running(
         except asyncio.CancelledError as cancelled:
             if task is None or task.cancelling():
                 raise
-            # Not this job was cancelled, but something that it waited for.
+            # Not this job was cancelled, but a task that it waited for.
             error = cancelled
         except Exception as failure:  # noqa: BLE001 - whatever it was, it is logged
             error = failure

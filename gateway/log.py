@@ -16,15 +16,15 @@ import orjson
 import structlog
 
 MASK = "***"
-# What stands behind `key=` in any URL that a library prints, whoever's key it is.
-# Not beyond a backslash, which in JSON belongs to the quote after it.
+# The value of `key=` in any URL that a library prints. It ends at a backslash, which in JSON
+# belongs to the quote after it.
 _KEY_PAIR = re.compile(r"(?i)(\bkey=)[^&\s\"'<>)\\]+")
 
 _JSON_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
 class Redactor:
-    """Takes secrets out of a finished line, in every spelling they may have in it."""
+    """Masks secrets in a finished line: plain, percent-encoded, and escaped as in JSON."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         spellings = {
@@ -40,7 +40,7 @@ class Redactor:
         for spelling in self._spellings:
             if spelling in line:
                 line = line.replace(spelling, MASK)
-        # Hardly a line has one, which is seen sooner than `key` in any letters.
+        # Few lines have a `=`, and finding it is faster than the search for `key` in any case.
         if "=" in line:
             line = _KEY_PAIR.sub(rf"\1{MASK}", line)
         return line
@@ -76,9 +76,9 @@ class _Line:
 
 
 class _Stream:
-    """A stream that writes what one turn of the event loop logged in one go, at the turn's end.
+    """A stream that writes the lines of one turn of the event loop with one system call.
 
-    There is a line for each call, and a system call for each line is a tenth of a refusal's time.
+    Each call has a line; a system call for each takes a tenth of the time of a refusal.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -103,8 +103,8 @@ class _Stream:
 
     def _write_out(self) -> None:
         self._is_due = False
-        # Where the terminal is closed or the reader gone, the loop would log the failure of each
-        # line, a line that fails, too: for ever.
+        # When the terminal is closed or the reader gone, the loop would log each failure by a line
+        # that fails too: for ever.
         with suppress(OSError, ValueError):
             while self._texts:
                 self._out.write(self._texts.popleft())
@@ -112,7 +112,7 @@ class _Stream:
 
 
 def set_up_logging(level: str, log_format: str, secrets: Iterable[str]) -> None:
-    """Route structlog and every library to one redacted stream; do this before all else."""
+    """Route structlog and all libraries to one redacted stream; call this first."""
     console = log_format == "console"
     line = _Line(Redactor(secrets), console=console)
     stream: Any = _Stream(sys.stdout)
@@ -135,16 +135,15 @@ def set_up_logging(level: str, log_format: str, secrets: Iterable[str]) -> None:
 
 
 class CallLog:
-    """Writes one line for each call, by structlog's own configuration and with less ceremony.
+    """Writes one line for each call, by structlog's configuration but without its loggers.
 
-    structlog's loggers copy the facts of an event three times on their way to the processors: fine
-    for an event now and then, a twentieth of the time of a refusal.
+    These copy the fields of an event three times, which takes a twentieth of the time of a refusal.
     """
 
     def __init__(self) -> None:
         config = structlog.get_config()
         self._logger: Any = config["logger_factory"]()
-        # The list that tests exchange the content of.
+        # The list itself: tests exchange its content.
         self._processors = config["processors"]
         self._is_on = structlog.get_logger(__name__).bind().is_enabled_for(logging.INFO)
 

@@ -1,6 +1,6 @@
-"""What Prometheus scrapes. Labels come from small closed sets: never an ASIN, a key or a URL.
+"""The metrics for Prometheus. Labels come from small closed sets: never an ASIN, a key or a URL.
 
-Each family is told of in docs/metrics.md, which a test holds to this file.
+docs/metrics.md describes each family; a test compares it with this file.
 """
 
 import math
@@ -20,8 +20,7 @@ from prometheus_client import (
 from gateway import __version__
 from gateway.balance import INCONSISTENCIES, Balance, Events
 
-# A second gauge for each counter, with the time of its first count, would double the page: a
-# restart is seen in the counter itself.
+# A `_created` gauge for each counter would double the page; a restart shows in the counter itself.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _PREFIX = "keepa_gateway"
@@ -49,11 +48,11 @@ _OWN_GAUGES = {
 
 
 class Metrics:
-    """The gateway's families. Counters are this replica's and add up; gauges are the ledger's.
+    """The gateway's metric families. Counters are this process's; most gauges are the ledger's.
 
     Args:
         registry: Where they are registered.
-        floor: In tokens, as the two that follow: what the gauges are held against.
+        floor: In tokens, as the two that follow; rules and dashboards compare gauges with them.
         safety_buffer: As SAFETY_BUFFER.
         alert_balance: As ALERT_BALANCE.
         balance_max_age_seconds: As BALANCE_MAX_AGE_SECONDS.
@@ -132,7 +131,7 @@ class Metrics:
         self._restarts = self._counter(
             "job_restarts", "Background jobs that crashed and were started again", ("job",)
         )
-        # From 0 on, so that the first count is seen as an increase.
+        # From 0 on, so that `increase()` sees the first count.
         for job in ("alerts", "breaker", "dashboard", "observer", "queue", "stalls", "tend"):
             self._restarts.labels(job)
         for direction in ("spent", "back"):
@@ -144,8 +143,8 @@ class Metrics:
         Gauge(
             f"{_PREFIX}_build_info", "The running version", ("version",), registry=registry
         ).labels(__version__).set(1)
-        # A look-up of a labelled child costs more than the count: each is looked up once. The label
-        # sets are closed, so these caches are bounded.
+        # Looking up a labelled child takes longer than counting: each is looked up once. The sets
+        # of labels are closed, so these caches are bounded.
         self._request = cache(self._requests.labels)
         self._refusal = cache(self._denied.labels)
         self._spent = cache(self._consumed.labels)
@@ -163,11 +162,11 @@ class Metrics:
         is_open: Callable[[], bool],
         endpoints: Callable[[], Iterable[tuple[str, str, bool]]],
     ) -> None:
-        """Ask, whenever the metrics are read, which circuits are open.
+        """Read which circuits are open whenever the metrics are scraped.
 
         Args:
-            is_open: Whether Keepa's is.
-            endpoints: All others: service, endpoint, whether it is open.
+            is_open: Says whether the circuit to Keepa is.
+            endpoints: Returns all others: service, endpoint, whether it is open.
         """
         self._gauges["breaker_open"].set_function(is_open)
         self._list_endpoints = endpoints
@@ -183,7 +182,7 @@ class Metrics:
     ) -> None:
         """Count a call that was forwarded."""
         self._request(service, endpoint, outcome).inc()
-        # A call that found no slot in time was never sent: it tells nothing of Keepa.
+        # A call that found no slot in time was not sent: it says nothing about Keepa.
         if upstream_seconds:
             self._upstream_of(endpoint).observe(upstream_seconds)
         self._added.observe(added_seconds)
@@ -202,11 +201,11 @@ class Metrics:
         self._again(endpoint, within).inc(tokens)
 
     def answered(self, service: str, endpoint: str) -> None:
-        """Count a call that was answered from the ledger."""
+        """Count a `/token` that was answered from the ledger."""
         self._request(service, endpoint, "answered").inc()
 
     def refused(self, service: str, endpoint: str, reason: str) -> None:
-        """Count a call that the gateway answered itself."""
+        """Count a refused call."""
         self._request(service, endpoint, "refused").inc()
         self._refusal(service, endpoint, reason, "enforced").inc()
 
@@ -219,7 +218,7 @@ class Metrics:
         self._refusal(service, endpoint, reason, "shadow").inc()
 
     def replied(self, script: str, seconds: float, events: Events) -> None:
-        """Count what a transition noticed."""
+        """Count a script's time, and the events in its reply."""
         self._store_of(script).observe(seconds)
         if any(events):
             self._lost.inc(events.lost)
@@ -232,21 +231,21 @@ class Metrics:
                     self._inconsistent.labels(what).inc()
 
     def show(self, balance: Balance | None, waiting: float = math.nan) -> None:
-        """Set the ledger's gauges to what the store tells now; what it does not tell is NaN.
+        """Set the ledger's gauges; what is not known is NaN.
 
-        Neither 0 nor the last value: an unknown balance is no empty bucket, and a replica that lost
-        the store must not hold an old balance against the others' new one.
+        Neither 0 nor the last value: an unknown balance is not an empty bucket, and a gateway that
+        lost the store must not show an old balance beside the new one of the others.
 
         Args:
             balance: None: the store is away.
-            waiting: Calls that wait.
+            waiting: How many calls wait.
         """
         self._gauges["store_up"].set(balance is not None)
-        told: dict[str, float] = {}
+        known: dict[str, float] = {}
         if balance is not None:
-            told = {"tokens_reserved": balance.held, "waiting_calls": waiting}
+            known = {"tokens_reserved": balance.held, "waiting_calls": waiting}
         if balance is not None and balance.known:
-            told |= {
+            known |= {
                 "tokens_remaining": balance.tokens,
                 "tokens_available": balance.available,
                 "tokens_debt": balance.debt,
@@ -255,10 +254,10 @@ class Metrics:
                 "balance_age_seconds": balance.observed_ms_ago / 1000,
             }
         for name in _LEDGER_GAUGES:
-            self._gauges[name].set(told.get(name, math.nan))
+            self._gauges[name].set(known.get(name, math.nan))
 
     def expose(self) -> bytes:
-        """Return the text that Prometheus reads."""
+        """Return the text that Prometheus scrapes."""
         for service, endpoint, is_open in self._list_endpoints():
             self._endpoint_open.labels(service, endpoint).set(is_open)
         return generate_latest(self._registry)

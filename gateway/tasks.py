@@ -1,4 +1,4 @@
-"""What a gateway does by itself, once a second."""
+"""What a gateway does in the background, once a second."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -12,22 +12,21 @@ from gateway.ledger import Ledger, ReplyLost
 
 _log: Any = structlog.get_logger(__name__)
 _TICK_SECONDS = 1.0
-# Each costs Redis some microseconds.
+# Each takes Redis some microseconds.
 _COUNTS_AT_A_TIME = 200
 
 
 async def tend_ledger(
     ledger: Ledger, reports: Reports, safety_buffer: int, review: Callable[[int], Iterable[str]]
 ) -> None:
-    """Keep live holds known, resend what the store has not confirmed, warn when tokens run low.
-
-    And have the ledger count the refusals that it was not asked about.
+    """Renew live holds, resend what the store has not confirmed, count refusals, log low tokens.
 
     Args:
         ledger: The account's.
-        reports: Knows those refusals.
-        safety_buffer: Below so many available tokens it warns.
-        review: Returns what does not suit a plan of so many tokens a minute; asked once.
+        reports: Has the refusals that policies made without asking the ledger.
+        safety_buffer: Available tokens below which a warning is logged.
+        review: Returns a warning for each setting that does not suit a plan of so many tokens a
+            minute; called once.
     """
     is_low = is_reviewed = False
     while True:
@@ -56,12 +55,16 @@ async def tend_ledger(
 
 
 async def count_refusals(ledger: Ledger, reports: Reports) -> None:
-    """Have the ledger count the refusals that it was not asked about; raises LedgerUnavailable."""
+    """Have the ledger count the refusals that it was not asked about.
+
+    Raises:
+        LedgerUnavailable: The store does not answer.
+    """
     while refusals := reports.take_refusals(_COUNTS_AT_A_TIME):
         try:
             await ledger.count_refusals(refusals)
         except ReplyLost:
-            # Perhaps counted: rather one tick's too few than the same twice.
+            # They may be counted already: better one tick too few than the same twice.
             raise
         except LedgerUnavailable:
             reports.put_back(refusals)

@@ -1,4 +1,4 @@
-"""Who is alerted, and when."""
+"""Alerts at a webhook: who is told, and when."""
 
 from gateway.alerts.alerts import Alerts
 

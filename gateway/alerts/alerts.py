@@ -1,7 +1,7 @@
-"""Alerts without Prometheus: what begins and ends is posted to a webhook, once for all gateways.
+"""Alerts without Prometheus: the begin and end of each alarm is posted once for all gateways.
 
-Once a second each gateway looks at what it knows already; it asks the store only where that differs
-from what it last heard was told, and now and then. See docs/alerts.md.
+Once a second each gateway checks its conditions against what it knows. It asks the store only where
+they differ from what was last posted, and every few seconds anyway. See docs/alerts.md.
 """
 
 import asyncio
@@ -12,32 +12,32 @@ from typing import Any
 
 from gateway.alerts.conditions import Condition, KeepaOutage
 from gateway.alerts.outages import PAUSE_SECONDS, Outages
-from gateway.alerts.texts import About, describe_event
+from gateway.alerts.texts import Origin, describe_event
 from gateway.alerts.webhook import Webhook
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import Agreement, Alarms, EmbeddedStore, Ledger, Sighting
 
 _TICK_SECONDS = 1.0
-# A claim that is not renewed ends after ten.
+# A claim that is not renewed ends after ten seconds.
 _RENEW_SECONDS = 3.0
-# Where it is on: well within the quiet time, after which it would be taken for over.
+# While an alarm is on: well within its quiet time, after which it would end.
 _ASK_WHILE_ON_SECONDS = 5.0
-# Where it is not: what another gateway, gone since, has told is heard so late at most.
+# While it is off: how late at most a gateway learns of an alarm that a dead gateway has posted.
 _ASK_SECONDS = 30.0
 _LAST_POSTS_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class _Watch:
-    """What this gateway knows of one agreed alarm. Moments are monotonic seconds."""
+    """What this gateway knows of one alarm. Moments are monotonic seconds."""
 
     condition: Condition
     believed: bool | None = None
-    """What was last heard to be told."""
+    """Whether the alarm was on when the store was last asked."""
     ask_at: float = 0.0
-    """When to ask whatever is seen."""
+    """When to ask the store in any case."""
     wait_until: float = 0.0
-    """Before which asking for another state is of no use."""
+    """Before this, asking to change the state is of no use."""
     posting: asyncio.Task[None] | None = None
 
     @property
@@ -45,7 +45,7 @@ class _Watch:
         return self.posting is not None and not self.posting.done()
 
     def is_due(self, sighting: Sighting, now: float) -> bool:
-        """Say whether the store has to be asked now."""
+        """Say whether to ask the store now."""
         if now >= self.ask_at:
             return True
         if self.is_posting:
@@ -55,7 +55,7 @@ class _Watch:
         return sighting.tokens > 0 or (differs and now >= self.wait_until)
 
     def hear(self, agreement: Agreement, sighting: Sighting, now: float) -> None:
-        """Note what the store said."""
+        """Note the store's reply."""
         self.believed = agreement.told
         self.wait_until = now + agreement.ask_again_seconds
         is_on = agreement.told or sighting.is_on(self.condition.quiet_seconds)
@@ -64,18 +64,18 @@ class _Watch:
 
 
 class Alerts:
-    """Tells the webhook of alarms.
+    """Posts alarms to the webhook.
 
-    At most one post of each alarm is under way here, so that begin and end come in order and
-    nothing piles up: what is true is posted when the webhook can be reached again.
+    At most one post of each alarm is under way, so that begin and end arrive in order and posts do
+    not pile up: when the webhook can be reached again, the state of that moment is posted.
 
     Args:
-        ledger: Knows the balance.
-        alarms: Where gateways agree.
-        conditions: What they agree on.
-        outages: The store's, which each tells for itself.
+        ledger: Has the balance.
+        alarms: The state of all alarms, shared by the gateways.
+        conditions: One for each shared alarm.
+        outages: The store's outages, which each gateway posts for itself.
         webhook: Not yet entered.
-        about: Whom the events are about.
+        origin: Account and gateway that the events name.
     """
 
     def __init__(
@@ -86,17 +86,17 @@ class Alerts:
         conditions: Sequence[Condition],
         outages: Outages,
         webhook: Webhook,
-        about: About,
+        origin: Origin,
     ) -> None:
         self._ledger = ledger
         self._alarms = alarms
         self._watches = [_Watch(condition) for condition in conditions]
         self._outages = outages
         self._webhook = webhook
-        self._about = about
+        self._origin = origin
 
     async def run(self) -> None:
-        """Watch for ever; at the end give posts under way a second."""
+        """Check the conditions for ever; on cancellation give posts under way a second."""
         async with self._webhook:
             try:
                 while True:
@@ -111,7 +111,7 @@ class Alerts:
             try:
                 await self._tend(watch)
             except LedgerUnavailable:
-                # Nothing can be agreed on now, and the others would only wait for the same.
+                # No state can be shared now; the other alarms would wait for the same.
                 return
 
     async def _tend(self, watch: _Watch) -> None:
@@ -120,7 +120,7 @@ class Alerts:
         if not watch.is_due(sighting, time.monotonic()):
             return
         if condition.reads_balance:
-            # What was last heard may be a minute old where other gateways had all the calls.
+            # The last balance may be a minute old where other gateways had all the calls.
             await self._ledger.is_fresh()
             sighting = condition.look(time.monotonic())
         was_posting = watch.is_posting
@@ -133,7 +133,7 @@ class Alerts:
         )
         condition.counted(sighting.tokens)
         watch.hear(agreement, sighting, time.monotonic())
-        # A post that ended while the store was asked is not known to its answer.
+        # The reply does not know of a post that ended meanwhile.
         if agreement.to_post is not None and not was_posting:
             watch.posting = asyncio.create_task(
                 self._tell(watch, agreement, is_on=agreement.to_post)
@@ -143,7 +143,7 @@ class Alerts:
         condition = watch.condition
         event = describe_event(
             condition.alarm,
-            self._about,
+            self._origin,
             is_on=is_on,
             balance=self._ledger.latest,
             threshold=condition.threshold,
@@ -170,10 +170,10 @@ class Alerts:
                 return
 
     def _last_words(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """Yield the posts of what ends with this gateway, for nobody else could know of it."""
+        """Yield the posts of alarms that end with this gateway: no other gateway knows of them."""
         yield self._outages.finish()
         for watch in self._watches:
-            # The embedded store, and what was told of each alarm with it, is gone in a moment.
+            # The embedded store, with the state of all alarms, ends with the process.
             is_own = isinstance(self._ledger.store, EmbeddedStore)
             if is_own and isinstance(watch.condition, KeepaOutage) and watch.believed:
                 yield self._tell(watch, Agreement(True, False, 0, 0, time.time(), 0), is_on=False)

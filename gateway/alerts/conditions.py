@@ -1,8 +1,8 @@
-"""What alerts are about: each condition tells whether it holds, as this gateway sees it.
+"""The conditions of alarms, each as this gateway sees it.
 
-An alarm begins where its condition is seen, and ends only well after: a balance has to rise by one
-lump more than it fell below, anything else has to stay away for a quiet time. So nothing that goes
-back and forth is told each time.
+An alarm begins when its condition holds. It ends later than the condition: a balance has to rise
+one lump above its threshold, any other condition has to be absent for a quiet time. So a condition
+that comes and goes is posted once.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ STORE_UP_SECONDS = 15.0
 
 
 class Alarm(StrEnum):
-    """What alerts tell of."""
+    """The names of alarms."""
 
     BALANCE_LOW = "balance_low"
     BELOW_FLOOR = "balance_below_floor"
@@ -32,15 +32,15 @@ class Alarm(StrEnum):
 
 
 class Condition(Protocol):
-    """One alarm that all gateways agree on.
+    """The condition of one alarm that all gateways share.
 
     Attributes:
-        alarm: Which.
-        key: Names it in the store.
-        threshold: What the balance is compared with, where it is; tokens.
-        quiet_seconds: How long it stays on after any gateway last saw it.
-        again_seconds: After which it is told again while it goes on; 0: it is told once.
-        reads_balance: Whether it depends on what was last heard of the balance.
+        alarm: Its name.
+        key: Its name in the store.
+        threshold: Tokens that the balance is compared with; None: it is not.
+        quiet_seconds: How long the alarm stays on after any gateway last saw the condition.
+        again_seconds: After which it is posted again while it lasts; 0: it is posted once.
+        reads_balance: Whether it depends on the last known balance.
     """
 
     alarm: Alarm
@@ -51,21 +51,21 @@ class Condition(Protocol):
     reads_balance: bool
 
     def look(self, now: float) -> Sighting:
-        """Tell what is seen; `now` in monotonic seconds."""
+        """Return what this gateway sees; `now` in monotonic seconds."""
 
     def counted(self, tokens: int) -> None:
-        """So many of the sighting's tokens need not be told again."""
+        """Note that the store has added so many tokens of the last sighting."""
 
 
 class BalanceBelow:
-    """The balance is below a threshold; over only when it is a lump above.
+    """The balance is below a threshold; it ends when the balance is a lump above.
 
     The balance, not what is available: reservations come back.
 
     Args:
-        alarm: Which.
+        alarm: Its name.
         threshold: Tokens.
-        read: Returns the balance as last heard; None: it is not known, or too old to tell.
+        read: Returns the last known balance; None: it is not known, or too old.
     """
 
     quiet_seconds = 0.0
@@ -74,29 +74,29 @@ class BalanceBelow:
 
     def __init__(self, alarm: Alarm, threshold: int, read: Callable[[], Balance | None]) -> None:
         self.alarm = alarm
-        # Gateways with different thresholds, as when one is being changed, tell different alarms:
-        # else each would take back what the other has told.
+        # Gateways with different thresholds, as during a change of one, have different alarms:
+        # else each would end the alarm of the other.
         self.key = f"{alarm}:{threshold}"
         self.threshold: int | None = threshold
         self._threshold = threshold
         self._read = read
 
     def look(self, now: float) -> Sighting:  # noqa: ARG002 - the balance is as it is
-        """Tell whether the balance is below, above, or in between, where it stays as it was."""
+        """Return whether the balance is below, above, or in between: there the alarm stays."""
         balance = self._read()
         if balance is None:
             return Sighting(None, is_sure=False)
         if balance.tokens < self._threshold:
-            # What our own caution counted as spent may be there: /token is asked about it already.
+            # Calls in doubt are counted as spent, and may not be: `/token` is being asked.
             if balance.tokens + balance.doubtful >= self._threshold:
                 return Sighting(None, is_sure=False)
             return Sighting(0.0)
-        # A full bucket is above, whatever it holds.
+        # A full bucket counts as above, whatever its size.
         over_at = max(self._threshold, min(self._threshold + balance.gain, balance.capacity))
         return Sighting(None, is_sure=balance.tokens >= over_at)
 
     def counted(self, tokens: int) -> None:
-        """Nothing is counted here."""
+        """No tokens are counted here."""
 
 
 class KeepaOutage:
@@ -114,19 +114,19 @@ class KeepaOutage:
         self._seen_at: float | None = None
 
     def look(self, now: float) -> Sighting:
-        """Tell when the circuit was last seen open."""
+        """Return when the circuit was last open."""
         if self._is_open():
             self._seen_at = now
         return Sighting(None if self._seen_at is None else now - self._seen_at)
 
     def counted(self, tokens: int) -> None:
-        """Nothing is counted here."""
+        """No tokens are counted here."""
 
 
 class Drift:
-    """Tokens were spent by somebody else.
+    """Somebody else has spent tokens of the key.
 
-    Hears of every reply in the metrics' place, and passes it on.
+    Takes every reply of the ledger in place of the metrics, and passes it on to them.
     """
 
     alarm = Alarm.DRIFT
@@ -150,17 +150,17 @@ class Drift:
             self._uncounted += events.spent
 
     def look(self, now: float) -> Sighting:
-        """Tell when tokens were last missing, and how many that nobody was told of yet."""
+        """Return when tokens were last missing, and how many the store has not added yet."""
         ago = None if self._seen_at is None else max(0.0, now - self._seen_at)
         return Sighting(ago, tokens=self._uncounted)
 
     def counted(self, tokens: int) -> None:
-        """So many are in the store by now."""
+        """Note that the store has added so many."""
         self._uncounted -= tokens
 
 
 class StoreOutage:
-    """The ledger's store is away from this gateway, which cannot be agreed on through the store."""
+    """The ledger's store is away from this gateway: no state that the store could share."""
 
     def __init__(self, is_up: Callable[[], bool]) -> None:
         self._is_up = is_up
@@ -168,7 +168,7 @@ class StoreOutage:
         self._changed_at = 0.0
 
     def look(self, now: float) -> bool | None:
-        """Tell whether it is away; None: not for long enough to say."""
+        """Return whether it is away; None: its last change is too recent."""
         is_up = self._is_up()
         if is_up is not self._was_up:
             self._was_up = is_up

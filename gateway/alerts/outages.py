@@ -1,8 +1,8 @@
-"""The store's outages, which gateways cannot agree on through the store while it is away.
+"""The store's outages, whose state gateways cannot share through the store while it is away.
 
-Each gateway tells of its own. As soon as the store is back it notes there that it has told one, so
-that a gateway that dies before it could tell the end is not waited for: whoever finds the note old
-tells the end in its place.
+Each gateway posts its own. When the store is back, it notes there that it has posted one and
+renews the note. If it dies before it posts the end, another gateway finds the note old and posts
+the end in its place.
 """
 
 import asyncio
@@ -10,42 +10,48 @@ import time
 from dataclasses import replace
 
 from gateway.alerts.conditions import STORE_DOWN_SECONDS, STORE_UP_SECONDS, Alarm, StoreOutage
-from gateway.alerts.texts import About, describe_event
+from gateway.alerts.texts import Origin, describe_event
 from gateway.alerts.webhook import Webhook
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import OUTAGE, Alarms, Ledger, Sighting
 
 PAUSE_SECONDS = 60.0
-"""After a post has failed for good, before anybody tries again."""
-# How often a note is renewed, and how old the note of a gateway is that renews it no more.
+"""After a post was given up, before any gateway tries again."""
+# How often a note is renewed, and how old it is when its gateway is taken for dead.
 _RENEW_SECONDS = 5.0
 _LEFT_SECONDS = STORE_UP_SECONDS + _RENEW_SECONDS
-# How often is looked for what others have left.
+# How often a gateway looks for old notes of others.
 _LOOK_SECONDS = 30.0
-# For a post that is under way at the stop: it may have begun what has to be ended.
+# For a post that is under way at the stop: it may be the begin of an outage that has to be ended.
 _LAST_POST_SECONDS = 0.4
 
 
 class Outages:
-    """Tells the webhook of them, and of the ends that nobody else will tell.
+    """Posts this gateway's outages, and the ends of those whose gateway has died.
 
     Args:
-        ledger: Knows the balance.
-        alarms: Where notes are kept; its claims outlast a post that is tried again.
+        ledger: Has the balance.
+        alarms: Keeps the notes; its claims outlast a post that is tried again.
         outage: This gateway's.
-        webhook: Entered by whoever calls.
-        about: Whom the events are about.
+        webhook: Entered by the caller.
+        origin: Account and gateway that the events name.
     """
 
     def __init__(
-        self, *, ledger: Ledger, alarms: Alarms, outage: StoreOutage, webhook: Webhook, about: About
+        self,
+        *,
+        ledger: Ledger,
+        alarms: Alarms,
+        outage: StoreOutage,
+        webhook: Webhook,
+        origin: Origin,
     ) -> None:
         self._ledger = ledger
         self._alarms = alarms
         self._outage = outage
         self._webhook = webhook
-        self._about = about
-        self._key = f"{OUTAGE}{about.gateway}"
+        self._origin = origin
+        self._key = f"{OUTAGE}{origin.gateway}"
         self._is_told = False
         self._since = 0.0
         self._post: asyncio.Task[None] | None = None
@@ -53,7 +59,7 @@ class Outages:
         self._notes_due_at = 0.0
 
     def tend(self) -> None:
-        """Look once; what there is to do is done in the background."""
+        """Check once; posts and notes are made in the background."""
         now = time.monotonic()
         is_away = self._outage.look(now)
         if is_away not in {None, self._is_told} and _is_idle(self._post):
@@ -62,7 +68,7 @@ class Outages:
             self._notes = asyncio.create_task(self._tend_notes())
 
     async def finish(self) -> None:
-        """Tell the end of what this gateway has told, for it is away from nobody who is gone."""
+        """Post the end of an outage that this gateway has posted, for it stops."""
         running = [task for task in (self._post, self._notes) if task and not task.done()]
         if running:
             await asyncio.wait(running, timeout=_LAST_POST_SECONDS)
@@ -75,11 +81,11 @@ class Outages:
     async def _tell(self, *, is_away: bool, has_stopped: bool = False) -> None:
         now = time.time()
         if is_away:
-            # Told again after a failed post, it began when it began.
+            # A post that is tried again keeps the time of the begin.
             self._since = self._since or now - STORE_DOWN_SECONDS
         event = describe_event(
             Alarm.REDIS_OUTAGE,
-            self._about,
+            self._origin,
             is_on=is_away,
             balance=self._ledger.latest if self._ledger.store.up else None,
             since=self._since,
@@ -96,11 +102,11 @@ class Outages:
             try:
                 await self._alarms.outages(over=self._key)
             except LedgerUnavailable:
-                # Whoever finds the note tells the same once more.
+                # The gateway that finds the note posts the same end again.
                 return
 
     async def _tend_notes(self) -> None:
-        """Note what this gateway has told, or look for what others have left."""
+        """Renew this gateway's note, or look for old notes of others."""
         try:
             if self._is_told:
                 self._notes_due_at = time.monotonic() + _RENEW_SECONDS
@@ -119,7 +125,11 @@ class Outages:
             self._notes_due_at = time.monotonic() + _RENEW_SECONDS
 
     async def _end_left(self, name: str) -> None:
-        """Tell the end of an outage whose gateway is gone; raises LedgerUnavailable."""
+        """Post the end of an outage whose gateway has died.
+
+        Raises:
+            LedgerUnavailable: The store does not answer.
+        """
         agreement = await self._alarms.agree(
             name, Sighting(None), quiet_seconds=_LEFT_SECONDS, believed=False
         )
@@ -131,7 +141,7 @@ class Outages:
         elif agreement.to_post is False:
             event = describe_event(
                 Alarm.REDIS_OUTAGE,
-                replace(self._about, gateway=name.removeprefix(OUTAGE)),
+                replace(self._origin, gateway=name.removeprefix(OUTAGE)),
                 is_on=False,
                 balance=self._ledger.latest,
                 since=agreement.since,

@@ -1,4 +1,4 @@
-"""What an alert says: the JSON that is posted, with one sentence for people."""
+"""The JSON of an event, with one sentence for people."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,12 +8,12 @@ from gateway.balance import Balance
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """Whom the events are about.
+class Origin:
+    """Where events come from.
 
     Attributes:
         account: The ledger's name; never the key.
-        gateway: Which process posts.
+        gateway: The process, as `host:pid`.
         floor: Tokens.
     """
 
@@ -59,7 +59,7 @@ _ENDED = {
 
 def describe_event(
     alarm: Alarm,
-    about: About,
+    origin: Origin,
     *,
     is_on: bool,
     balance: Balance | None,
@@ -70,19 +70,19 @@ def describe_event(
     tokens_told: int = 0,
     has_stopped: bool = False,
 ) -> dict[str, object]:
-    """Return what is posted; what is not known is None.
+    """Return an event; fields that are not known are None.
 
     Args:
-        alarm: Which.
-        about: Whom it is about.
-        is_on: Whether it has begun, or ended.
-        balance: As last heard.
+        alarm: Its name.
+        origin: Account and gateway.
+        is_on: True: it has begun; False: it has ended.
+        balance: The last known one.
         since: When it began, Unix seconds; 0: not known.
         at: When this was found, Unix seconds.
-        threshold: What the balance was compared with.
-        tokens: Those spent by others.
-        tokens_told: As many of them were told of before, where it goes on.
-        has_stopped: Whether it ends because its gateway does.
+        threshold: Tokens that the balance was compared with.
+        tokens: Spent by others.
+        tokens_told: How many of them earlier events have reported.
+        has_stopped: Whether it ends because its gateway stops.
     """
     known = balance if balance and balance.known else None
     is_drift = alarm is Alarm.DRIFT
@@ -94,20 +94,20 @@ def describe_event(
     sentence = sentence.format(
         balance=known.tokens if known else "?",
         gain=known.gain if known else "?",
-        gateway=about.gateway,
+        gateway=origin.gateway,
         threshold=threshold,
         tokens=tokens,
         more=tokens - tokens_told,
     )
     return {
-        "text": f"Keepa account {about.account}: {sentence}.",
+        "text": f"Keepa account {origin.account}: {sentence}.",
         "name": alarm.value,
         "state": "firing" if is_on else "resolved",
-        "account": about.account,
-        "gateway": about.gateway,
+        "account": origin.account,
+        "gateway": origin.gateway,
         "balance": known.tokens if known else None,
         "available": known.available if known else None,
-        "floor": about.floor,
+        "floor": origin.floor,
         "threshold": threshold,
         "tokens": tokens if is_drift else None,
         "since": _iso(since) if since else None,
@@ -115,17 +115,17 @@ def describe_event(
     }
 
 
-def describe_test(about: About, *, at: float) -> dict[str, object]:
-    """Return a test: an event of no alarm, with the fields of all events; `at` in Unix seconds."""
+def describe_test(origin: Origin, *, at: float) -> dict[str, object]:
+    """Return a test event, with the fields of all events; `at` in Unix seconds."""
     return {
-        "text": f"Keepa account {about.account}: {_TEST.format(gateway=about.gateway)}.",
+        "text": f"Keepa account {origin.account}: {_TEST.format(gateway=origin.gateway)}.",
         "name": "test",
         "state": "firing",
-        "account": about.account,
-        "gateway": about.gateway,
+        "account": origin.account,
+        "gateway": origin.gateway,
         "balance": None,
         "available": None,
-        "floor": about.floor,
+        "floor": origin.floor,
         "threshold": None,
         "tokens": None,
         "since": None,

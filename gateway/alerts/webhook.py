@@ -1,4 +1,4 @@
-"""Posts alerts to the operator's webhook. Its URL is a secret: no log line or error has it."""
+"""Posts events to the operator's webhook. Its URL is a secret: no log line or error has it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,19 +15,19 @@ _log: Any = structlog.get_logger(__name__)
 
 _POST_SECONDS = 5.0
 _SAID_BYTES = 200
-# Between attempts; then it is given up for now.
+# Between attempts; after the last one the post is given up.
 _BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
-# Of a 4xx these may pass by themselves; any other says that the same post will fail again.
+# After these the same post may succeed; after any other 4xx it would fail again.
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class Outcome(NamedTuple):
-    """What became of one attempt.
+    """The result of one attempt.
 
     Attributes:
-        problem: One word or a status; None: it arrived.
-        status: The receiver's, if there was one.
-        said: The beginning of its answer's body, on one line. It may repeat the URL.
+        problem: The error's class or the status; None: the event arrived.
+        status: The receiver's, if it responded.
+        said: The beginning of its response's body, on one line. It may repeat the URL.
     """
 
     problem: int | str | None
@@ -36,12 +36,12 @@ class Outcome(NamedTuple):
 
 
 class Webhook:
-    """Where alerts are posted, within an `async with`.
+    """Posts events, within an `async with`.
 
     Args:
-        url: http(s), written as it is.
-        backoff_seconds: Between attempts, of which there is one more.
-        post_seconds: What one attempt may take.
+        url: http(s), percent-encoded already.
+        backoff_seconds: The pauses between attempts.
+        post_seconds: The limit of one attempt.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Webhook:
         self._timeout = aiohttp.ClientTimeout(total=post_seconds)
 
     async def __aenter__(self) -> Self:
-        # Alerts are rare: no connection is kept, no cookie, and no proxy is taken from outside.
+        # Events are rare: no connection and no cookie is kept. No proxy of the environment is used.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -68,7 +68,7 @@ class Webhook:
         await self._session.close()
 
     async def post(self, event: Mapping[str, object]) -> bool:
-        """Post one event, again where that may help; say whether it arrived (a 2xx)."""
+        """Post one event, with retries where they may help; say whether it arrived (a 2xx)."""
         for attempt, pause in enumerate((*self._backoff_seconds, None), 1):
             problem = (await self.try_once(event)).problem
             facts = {"name": event["name"], "state": event["state"], "attempt": attempt}
@@ -90,15 +90,15 @@ class Webhook:
                 self._url,
                 data=orjson.dumps(event),
                 headers={"Content-Type": "application/json"},
-                # The URL is for that one server; another one may be anybody's.
+                # Events must reach no other server than the one that was set.
                 allow_redirects=False,
             ) as response:
                 status = response.status
-                # A receiver that hangs in its answer's body has taken the post all the same.
+                # A receiver that hangs in its response's body has the event all the same.
                 with suppress(aiohttp.ClientError, OSError):
                     said = _one_line(await response.content.read(_SAID_BYTES))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
-            # The class is all that may be told: texts of these have the URL.
+            # The texts of these errors contain the URL.
             return Outcome(type(error).__name__)
         is_good = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
         return Outcome(None if is_good else status, status, said)

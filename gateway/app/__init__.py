@@ -1,11 +1,11 @@
 """The composition root: the only place that builds concrete objects and knows them all."""
 
-from gateway.app.parts import make_about, make_allowances, make_rules, open_store
+from gateway.app.parts import make_allowances, make_origin, make_rules, open_store
 from gateway.app.run import serving, settle_memory, upstream_of
 
 __all__ = [
-    "make_about",
     "make_allowances",
+    "make_origin",
     "make_rules",
     "open_store",
     "serving",

@@ -15,7 +15,7 @@ from gateway import tasks
 from gateway.alerts import Alerts
 from gateway.alerts.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
 from gateway.alerts.outages import Outages
-from gateway.alerts.texts import About
+from gateway.alerts.texts import Origin
 from gateway.alerts.webhook import Webhook
 from gateway.balance import Balance
 from gateway.call.allowances import Allowances
@@ -206,10 +206,10 @@ def make_calls(
     return Calls(intake, allowances, reports, gate, proxy)
 
 
-def make_about(settings: Settings) -> About:
-    """Return whom alerts are about."""
+def make_origin(settings: Settings) -> Origin:
+    """Return the account and gateway that alerts name."""
     gateway = f"{socket.gethostname()}:{os.getpid()}"
-    return About(settings.account_name, gateway, settings.min_balance_threshold)
+    return Origin(settings.account_name, gateway, settings.min_balance_threshold)
 
 
 def make_alerts(settings: Settings, account: Account, keepa: Keepa) -> Alerts | None:
@@ -222,11 +222,11 @@ def make_alerts(settings: Settings, account: Account, keepa: Keepa) -> Alerts | 
         return ledger.latest if observer.knows else None
 
     floor, name = settings.min_balance_threshold, settings.account_name
-    about = make_about(settings)
+    origin = make_origin(settings)
     webhook = Webhook(settings.alert_webhook_url.get_secret_value())
     return Alerts(
         ledger=ledger,
-        alarms=Alarms(ledger.store, name, about.gateway),
+        alarms=Alarms(ledger.store, name, origin.gateway),
         conditions=(
             BalanceBelow(Alarm.BELOW_FLOOR, floor, read_balance),
             BalanceBelow(Alarm.BALANCE_LOW, settings.alert_balance, read_balance),
@@ -236,13 +236,13 @@ def make_alerts(settings: Settings, account: Account, keepa: Keepa) -> Alerts | 
         outages=Outages(
             ledger=ledger,
             # A post that fails and is tried again takes longer than the usual claim.
-            alarms=Alarms(ledger.store, name, about.gateway, claim_seconds=60.0),
+            alarms=Alarms(ledger.store, name, origin.gateway, claim_seconds=60.0),
             outage=StoreOutage(lambda: ledger.store.up),
             webhook=webhook,
-            about=about,
+            origin=origin,
         ),
         webhook=webhook,
-        about=about,
+        origin=origin,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.alerts.texts import describe_test
 from gateway.alerts.webhook import Webhook
-from gateway.app import make_about, make_allowances, make_rules, open_store, upstream_of
+from gateway.app import make_allowances, make_origin, make_rules, open_store, upstream_of
 from gateway.balance import Events
 from gateway.commands.start import read_settings_and_log
 from gateway.errors import BadSetting, LedgerUnavailable, Refusal, UpstreamUnreachable
@@ -50,34 +50,34 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(slots=True)
 class Report:
-    """What was found: a line each. `is_good`: nothing bad, though there may be warnings."""
+    """The findings, a line each. `is_good`: there are no bad ones, though perhaps warnings."""
 
     is_good: bool = True
     lines: list[str] = field(default_factory=list)
 
     def good(self, text: str) -> None:
-        """Note what is as it should be."""
+        """Add a finding that is right."""
         self.lines.append(f"good     {text}")
 
     def warn(self, text: str) -> None:
-        """Note what works, and is perhaps not meant."""
+        """Add a finding that works but is probably a mistake."""
         self.lines.append(f"warning  {text}")
 
     def bad(self, text: str) -> None:
-        """Note what the gateway would fail with."""
+        """Add a finding that the gateway would fail with."""
         self.is_good = False
         self.lines.append(f"bad      {text}")
 
 
 async def check_setup(settings: Settings, misspelt: Sequence[str] = ()) -> Report:
-    """Look at the settings, reach the store and Keepa's free `/token`; nothing is changed.
+    """Check the settings, the store, and Keepa by its free `/token`; nothing is changed.
 
     Args:
-        settings: Those to look at.
-        misspelt: What is known of variables that are none of them, a line each.
+        settings: Those to check.
+        misspelt: A line for each variable that looks like a misspelt setting.
 
     Raises:
-        BadSetting: A policy names an endpoint that there is not.
+        BadSetting: A policy names an endpoint that does not exist.
     """
     report = Report()
     for line in misspelt:
@@ -92,14 +92,14 @@ async def check_setup(settings: Settings, misspelt: Sequence[str] = ()) -> Repor
 
 
 async def check_webhook(settings: Settings) -> Report:
-    """Post a test alert, and say what the receiver answered."""
+    """Post a test alert; report the receiver's response."""
     report = Report()
     url = settings.alert_webhook_url.get_secret_value()
     if not url:
         report.bad("webhook: ALERT_WEBHOOK_URL is empty, so there is nowhere to post")
         return report
     async with Webhook(url) as webhook:
-        outcome = await webhook.try_once(describe_test(make_about(settings), at=time.time()))
+        outcome = await webhook.try_once(describe_test(make_origin(settings), at=time.time()))
     said = Redactor(settings.secrets).redact(f", {outcome.said}" if outcome.said else "")
     if outcome.problem is None:
         report.good(f"webhook: the test alert arrived: {outcome.status}{said}")
@@ -154,7 +154,7 @@ async def _check_redis(store: RedisStore, account: str, report: Report) -> None:
         report.bad(f"store: Redis {version or 'of no version'} is older than 6.2")
     else:
         report.good(f"store: Redis {version} answers")
-    # Only reads, and by a script, as the ledger does everything.
+    # A script that only reads: the ledger does everything by scripts.
     async for _ in UsageHistory(store, account).read(0, 1):
         pass
     policy = await store.read_info("memory", "maxmemory_policy") or "noeviction"
@@ -193,7 +193,7 @@ def _why(refusal: Refusal) -> str:
 
 
 async def _check_request_rate(envelope: Envelope, settings: Settings, report: Report) -> None:
-    """Tell the limit in force under that plan, as the ledger's scripts see it."""
+    """Report the request rate that the ledger's scripts derive from that plan."""
     store = EmbeddedStore()
     await store.open()
     try:
@@ -216,7 +216,7 @@ async def _check_request_rate(envelope: Envelope, settings: Settings, report: Re
 
 class _Silence:
     def replied(self, script: str, seconds: float, events: Events) -> None:
-        """Nobody wants to know."""
+        """Ignore it."""
 
 
 def _check_balance(envelope: Envelope, settings: Settings, report: Report) -> None:

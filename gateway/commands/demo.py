@@ -50,10 +50,10 @@ async def _run_until_signal(*, stay: bool) -> bool:
 
 
 def demo_settings(keepa_url: str) -> Settings:
-    """Return settings that know no real key, store or webhook, whatever the environment has.
+    """Return settings without a real key, store or webhook, whatever the environment has.
 
     Raises:
-        BadSetting: PORT is no port.
+        BadSetting: PORT is not a port.
     """
     return settings_apart(
         keepa_api_key="key-of-the-simulator",
@@ -66,18 +66,18 @@ def demo_settings(keepa_url: str) -> Settings:
 
 
 async def run_demo(say: Say, stop: asyncio.Event, *, stay: bool) -> bool:
-    """Play the script and sum it up.
+    """Play the script and print a summary.
 
     Args:
-        say: Shows one line or several.
-        stop: Ends the demo, however far it is.
-        stay: Then keep up some traffic, for the dashboard, until it is stopped.
+        say: Prints one line or several.
+        stop: Ends the demo at any point.
+        stay: Afterwards go on with some traffic for the dashboard, until `stop`.
 
     Returns:
-        Whether, as far as it came, every answer was as told and the floor was kept.
+        Whether every answer until then was as expected, and the floor was kept.
 
     Raises:
-        BadSetting, OSError: There is no listening on PORT.
+        BadSetting, OSError: PORT is not a port, or cannot be listened on.
     """
     account = script.ACCOUNT
     async with (
@@ -101,7 +101,7 @@ async def run_demo(say: Say, stop: asyncio.Event, *, stay: bool) -> bool:
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, bool]) -> bool | None:
-    """Return what the work came to; None where it was to stop before its end."""
+    """Return the result of the work; None if it was stopped before its end."""
     task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -113,7 +113,7 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, bool]) -> bool |
 
 
 class _Demo:
-    """Makes the calls, and shows what became of them."""
+    """Makes the calls and prints their answers."""
 
     def __init__(self, session: aiohttp.ClientSession, say: Say) -> None:
         self._session = session
@@ -122,7 +122,7 @@ class _Demo:
         self._surprises = 0
 
     async def perform(self, keepa: RunningSimulator, url: str) -> bool:
-        """Play the script; return whether it went as told."""
+        """Play the script; return whether all went as expected."""
         await self._until_ready()
         self._say(_HEADING)
         await self._play_all(script.BEFORE)
@@ -134,7 +134,7 @@ class _Demo:
         return await self._sum_up(keepa.state(), url)
 
     async def go_on(self) -> bool:
-        """Keep up some traffic, for ever."""
+        """Make some calls, for ever."""
         async with asyncio.TaskGroup() as calls:
             for step in itertools.cycle(script.FOR_EVER):
                 calls.create_task(self._call(step))
@@ -187,7 +187,7 @@ class _Demo:
             return answer.status, await answer.json()
 
     async def _sum_up(self, truth: dict[str, Any], url: str) -> bool:
-        """Show who used and was refused what, and that the floor was kept."""
+        """Print usage and refusals by service, and whether the floor was kept."""
         _, status = await self._ask("/status")
         refused = {
             service: ", ".join(f"{count} {reason}" for reason, count in told["refusals"].items())

@@ -1,4 +1,4 @@
-"""What `keepa-gateway demo` plays: a small account, three services, calls and their answers."""
+"""The script of `keepa-gateway demo`: a small account, three services, calls and their answers."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from gateway.simulator import SimulatorConfig
 
 FLOOR = 10
 LUMP_IN_MS = 18_000
-"""Late enough for every call before `WAITING` on a slow machine, too."""
+"""Late enough for all calls before `WAITING`, on a slow machine too."""
 
 ACCOUNT = SimulatorConfig(
     tokens=200, refill_rate=60, first_lump_in_ms=LUMP_IN_MS, latency_seconds=0.2
@@ -20,13 +20,13 @@ POLICIES = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call, and what it is to be answered.
+    """One call, and its expected answer.
 
     Attributes:
-        service: Who calls.
-        what: The call, for people.
+        service: The caller.
+        what: The call, in words.
         target: The call, as sent.
-        refused: The reason; empty: it is answered.
+        refused: The expected reason of a refusal; empty: it is answered.
         wait_seconds: How long it may wait for tokens.
     """
 
@@ -63,7 +63,7 @@ AFTER = (
     Step("shop", "31 products, down to the floor", _products(31)),
     Step("shop", "1 product more", _products(1), "floor"),
 )
-# Some more than a lump a minute, so that refusals come and go.
+# A little more than a lump in each minute, so that refusals come and go.
 FOR_EVER = (
     Step("shop", "", _products(2)),
     Step("batch", "", _products(10)),

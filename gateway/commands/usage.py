@@ -27,12 +27,12 @@ def run(options: argparse.Namespace) -> int:
     asked |= {"format": "csv" if options.csv else "json"}
     try:
         url = options.url or own_url(settings.host, settings.port)
-        told = asyncio.run(ask_usage(url, settings.admin_token.get_secret_value(), asked))
-        text = told.body.decode() if options.csv else draw_table(told.body)
+        usage = asyncio.run(ask_usage(url, settings.admin_token.get_secret_value(), asked))
+        text = usage.body.decode() if options.csv else draw_table(usage.body)
     except NoAnswer as error:
         print(error, file=sys.stderr)
         return 1
     # Beside CSV, which is for programs; above a table.
-    print(told.by, file=sys.stderr if options.csv else sys.stdout)
+    print(usage.source, file=sys.stderr if options.csv else sys.stdout)
     print(text, end="" if options.csv else "\n")
     return 0

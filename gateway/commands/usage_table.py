@@ -1,4 +1,4 @@
-"""What `keepa-gateway usage` asks of a running gateway, and how it shows the answer."""
+"""Asks a running gateway for its usage, and draws it as a table."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -17,27 +17,27 @@ _NAMES = {"service", "endpoint"}
 _GAP = "  "
 
 
-class Told(NamedTuple):
-    """What a gateway answered.
+class Usage(NamedTuple):
+    """A gateway's response.
 
     Attributes:
-        by: Which gateway answered, for which account, in words.
-        body: Its usage, as JSON or CSV.
+        source: Which gateway responded, for which account, in words.
+        body: The usage, as JSON or CSV.
     """
 
-    by: str
+    source: str
     body: bytes
 
 
 class NoAnswer(Exception):
-    """One line that says why there is no usage to show."""
+    """Says in one line why there is no usage to show."""
 
 
 def own_url(host: str, port: int) -> str:
-    """Return where a gateway with these settings is reached from the same machine.
+    """Return the URL of a gateway with these settings, for the same machine.
 
     Raises:
-        NoAnswer: It took any free port.
+        NoAnswer: PORT=0, so the port is not known.
     """
     if not port:
         raise NoAnswer("PORT=0 is any free port: say with --url where the gateway is")
@@ -45,8 +45,8 @@ def own_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def ask_usage(url: str, admin_token: str, asked: Mapping[str, str | None]) -> Told:
-    """Ask a gateway.
+async def ask_usage(url: str, admin_token: str, asked: Mapping[str, str | None]) -> Usage:
+    """Ask a gateway for its usage.
 
     Args:
         url: The gateway's.
@@ -54,7 +54,7 @@ async def ask_usage(url: str, admin_token: str, asked: Mapping[str, str | None])
         asked: Parameters of `/usage`; those that are None are left out.
 
     Raises:
-        NoAnswer: It did not answer with usage.
+        NoAnswer: It did not respond with usage.
     """
     place = _read_place(url)
     query = {name: value for name, value in asked.items() if value is not None}
@@ -73,12 +73,12 @@ async def ask_usage(url: str, admin_token: str, asked: Mapping[str, str | None])
         raise NoAnswer(f"No gateway answers at {place} ({why})") from None
     if answer.status == HTTPStatus.OK and answer.content_type in {"application/json", "text/csv"}:
         account = answer.headers.get("X-Keepa-Gateway-Account", "not told")
-        return Told(f"Gateway {place}, account {account}", body)
+        return Usage(f"Gateway {place}, account {account}", body)
     raise NoAnswer(_explain(answer.status, body))
 
 
 def _read_place(url: str) -> str:
-    """Return what may be shown of the URL, which may have a password in it."""
+    """Return host and port of the URL, which may hold a password."""
     try:
         where = urlsplit(url)
         if where.scheme in {"http", "https"} and where.hostname:
@@ -101,10 +101,10 @@ def _explain(status: int, body: bytes) -> str:
 
 
 def draw_table(body: bytes) -> str:
-    """Return the answer for people: names on the left, numbers on the right, totals below.
+    """Return a table: names on the left, numbers on the right, totals below.
 
     Raises:
-        NoAnswer: It is none of a gateway's.
+        NoAnswer: It is not the response of a gateway.
     """
     try:
         answer = orjson.loads(body)
@@ -112,7 +112,7 @@ def draw_table(body: bytes) -> str:
         period = f"{answer['from']} to {answer['to']}"
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise NoAnswer("The answer is no gateway's: is this its URL?") from None
-    # What a full bucket lost is no service's: where rows are services', the total tells it alone.
+    # Lost tokens belong to no service: rows with names leave them out, the total has them.
     numbers = _NUMBERS if _NAMES & {*by} else [*_NUMBERS, _LOST]
     lines = [[*by, *(name.replace("_", " ") for name in numbers)]]
     lines += [[*(row[name] for name in by), *_written(row, numbers)] for row in rows]

@@ -1,4 +1,4 @@
-"""What the operator says: every setting, checked; no secret shows."""
+"""What the operator says: every setting, checked and without visible secrets."""
 
 from gateway.settings.misspelt import describe_misspelt
 from gateway.settings.reading import ENV_FILE, read_settings, settings_apart

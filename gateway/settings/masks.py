@@ -1,4 +1,4 @@
-"""What may be printed of a setting."""
+"""How a setting is printed: with secrets masked."""
 
 import json
 from typing import Any
@@ -8,8 +8,8 @@ from pydantic import SecretStr, ValidationError
 
 MASK = "***"
 _SECRET = {"keepa_api_key", "redis_url", "service_keys", "admin_token", "alert_webhook_url"}
-# What stands behind the host of a webhook's URL is what makes it a secret; a word of the language
-# as short as this is none, and would be masked in every line.
+# The path of a webhook's URL is its secret. A shorter path may be a common word, which would then
+# be masked in every line.
 _SHORTEST_SECRET = 12
 
 
@@ -24,7 +24,7 @@ def describe_error(error: ValidationError) -> str:
 
 
 def mask(field: str, value: object) -> str:
-    """Return a value as the operator wrote it, unless it is a secret or may hold one."""
+    """Return a value as the operator wrote it; masked if it is a secret or may contain one."""
     text = str(value)
     if field in _SECRET or "@" in text:
         return MASK
@@ -32,7 +32,7 @@ def mask(field: str, value: object) -> str:
 
 
 def show(name: str, value: Any) -> str:
-    """Return a checked value as it is written in the environment, without its secrets."""
+    """Return a checked value as one would write it in the environment, secrets masked."""
     if isinstance(value, SecretStr):
         return _show_secret(name, value.get_secret_value())
     if name == "service_keys":
@@ -41,24 +41,24 @@ def show(name: str, value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, float):
         return f"{value:g}"
-    # JSON may have been written on several lines.
+    # JSON may span several lines.
     return "" if value is None else " ".join(str(value).split())
 
 
 def secrets_of_url(url: str) -> tuple[str, ...]:
-    """Return what may not be printed of a webhook's URL: all of it, its path, its password."""
+    """Return the parts of a webhook's URL that are never printed: URL, path, password."""
     parts = urlsplit(url)
     path = url[url.find(parts.netloc) + len(parts.netloc) :]
     return (url, path if len(path) >= _SHORTEST_SECRET else "", parts.password or "")
 
 
 def _show_secret(name: str, text: str) -> str:
-    """Return what of a secret says which one it is: nothing, but of a URL where it leads."""
+    """Return a masked secret; of a URL the host stays."""
     if not text or not name.endswith("_url"):
         return MASK if text else ""
     scheme, _, rest = text.partition("://")
     authority, slash, path = rest.partition("/")
     _, at, hosts = authority.rpartition("@")
-    # A database or a master is no secret; the path of a webhook is all that makes it one.
+    # The database or master of a Redis URL is not secret; the path of a webhook is.
     tail = f"{slash}{path.partition('?')[0]}" if name == "redis_url" else f"/{MASK}"
     return f"{scheme}://{MASK if at else ''}{at}{hosts}{tail}"

@@ -1,8 +1,8 @@
-"""Variables that look like one of ours and are none: nobody reads them, and nobody would say so.
+"""Variables that look like a misspelt setting: they have no effect, which deserves a warning.
 
-A variable is told where its name, compared with each setting's, is nearly the same (a slip of the
-finger), or is the first words of one (its unit left out). One word alone is too common a name, and
-so is anything that an orchestrator makes up itself (`REDIS_PORT`, `KEEPA_API_SERVICE_HOST`).
+A variable is reported when its name is nearly that of a setting, or the first words of one (its
+unit left out). Names of one word are too common, and so are those that an orchestrator sets itself
+(`REDIS_PORT`, `KEEPA_API_SERVICE_HOST`).
 """
 
 import os
@@ -15,24 +15,24 @@ from pydantic_settings import DotEnvSettingsSource
 
 from gateway.settings.settings import Settings
 
-# As difflib's `ratio` counts: MIN_BALANCE_TRESHOLD has 0.98, UPSTREAM_TIMEOUT_MS 0.84; Heroku's
-# REDIS_TLS_URL, which is no slip, 0.82.
+# By difflib's `ratio`: MIN_BALANCE_TRESHOLD has 0.98, UPSTREAM_TIMEOUT_MS 0.84; Heroku's
+# REDIS_TLS_URL, which is not a misspelling, 0.82.
 _NEAR = 0.83
-# Nobody else's variables begin so, but for those of scripts that call Keepa themselves.
+# Only our variables begin so, and those of scripts that call Keepa themselves.
 _OWN_PREFIX, _NEAR_OWN = "KEEPA_", 0.75
-# PORT, HOST: shorter names are near to many.
+# Shorter names, as PORT and HOST, are similar to many.
 _SHORTEST = 7
-# What the clients read, and what is near by chance.
+# Variables that clients read, and one that is similar by chance.
 _OTHERS = {
     "KEEPA_MAX_WAIT_SECONDS", "KEEPA_SERVICE_KEY", "KEEPA_SERVICE_NAME", "KEEPA_WAIT", "REDIS_USER",
 }  # fmt: skip
-# Of a Kubernetes service named as one of ours begins.
+# Set by Kubernetes for a service whose name begins like a setting.
 _SERVICE_LINK = re.compile(r".*_SERVICE_(HOST|PORT.*)|.*_PORT(_\d+_(TCP|UDP|SCTP).*)?")
 _AT_MOST = 5
 
 
 def describe_misspelt(env_file: Path | None) -> list[str]:
-    """Return a line for each such variable of the environment or the file, of many the first."""
+    """Return a line for each such variable of the environment or the file, at most a few."""
     found = find_misspelt([*os.environ, *_names_in(env_file)])
     lines = [f"{name} is no setting; did you mean {meant}?" for name, meant in found[:_AT_MOST]]
     if len(found) > _AT_MOST:
@@ -41,9 +41,9 @@ def describe_misspelt(env_file: Path | None) -> list[str]:
 
 
 def find_misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return each name that looks like a setting's and is none, with the setting that is meant."""
+    """Return each name that looks like a misspelt setting, with the setting that is meant."""
     settings = [name.upper() for name in Settings.model_fields]
-    # As settings are read: in any letters.
+    # Case does not matter, as for settings.
     strangers = sorted({name.upper() for name in names} - {*settings, *_OTHERS})
     found = ((name, _find_meant(name, settings)) for name in strangers)
     return [(name, meant) for name, meant in found if meant]

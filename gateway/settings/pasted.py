@@ -1,4 +1,4 @@
-"""Text as people paste it: white space and quotes around it, characters that nobody sees in it.
+"""Pasted text: white space and quotes around it, invisible characters in it.
 
 `docker run --env-file` keeps quotes and a Windows editor's CR, a Kubernetes secret made with `echo`
 ends in a newline, a web page adds no-break or zero-width spaces.
@@ -12,11 +12,11 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 class BadText(ValueError):
-    """What is allowed instead; never any part of the text."""
+    """Says what is allowed, without any part of the text."""
 
 
 def trim(text: str) -> str:
-    """Return the text without white space and unseen characters at both ends."""
+    """Return the text without white space and invisible characters at both ends."""
     start, end = 0, len(text)
     while start < end and _is_margin(text[start]):
         start += 1
@@ -26,7 +26,11 @@ def trim(text: str) -> str:
 
 
 def check_unquoted(text: str) -> None:
-    """Raise BadText where quotes stand around the text."""
+    """Check that the text is not quoted.
+
+    Raises:
+        BadText: It is.
+    """
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         raise BadText("the same without the quotes around it")
 
@@ -35,7 +39,7 @@ def read_secret(text: str) -> str:
     """Return a secret, trimmed.
 
     Raises:
-        BadText: There are quotes around it, or unseen characters in it.
+        BadText: It is quoted, or contains invisible characters.
     """
     secret = trim(text)
     check_unquoted(secret)

@@ -1,4 +1,4 @@
-"""What each service may spend: the operator's SERVICE_POLICIES, checked and looked up."""
+"""SERVICE_POLICIES: what each service may spend, checked."""
 
 import json
 import re
@@ -13,16 +13,16 @@ from gateway.settings.nearest import did_you_mean
 SERVICE_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 
 DEFAULT = "default"
-"""Names the policy of all services that have none of their own."""
+"""The name of the policy for all services without one of their own."""
 
 _ENDPOINT = re.compile(r"[a-z0-9_-]{1,40}")
 # Keepa takes 20 to 100 offers; a limit below would allow none.
 _MIN_OFFERS, _MAX_OFFERS = 20, 100
-# As for costs: a larger number is a slip of the finger.
+# As for costs: a larger number is a typing error.
 _MOST_TOKENS = 1_000_000_000
-# Of a name that makes no sense, as much as is needed to find it.
+# How much of a wrong name an error repeats.
 _SHOWN_CHARS = 60
-# What people write 0 or nothing into who want no calls at all.
+# Fields that people set to 0 to block a service.
 _CAPS = {"tokens_per_hour", "tokens_per_day", "max_cost", "max_concurrency"}
 _TO_BLOCK = 'to block the service write "blocked": true'
 
@@ -31,23 +31,23 @@ _Tokens = Annotated[int, Field(strict=True, ge=1, le=_MOST_TOKENS)]
 
 
 class BadPolicies(ValueError):
-    """One line: which service, which field, what is allowed."""
+    """One line that says which service, which field, and what is allowed."""
 
 
 class Policy(BaseModel):
     """One service's limits; None: no limit of its own. Tokens are whole.
 
     Attributes:
-        floor: The balance below which this service stops, where others may go on.
-        tokens_per_hour: Most that its calls may consume in one clock hour (UTC).
+        floor: The floor of this service, above that of the account.
+        tokens_per_hour: The most that its calls may consume in one clock hour (UTC).
         tokens_per_day: The same for one day.
-        max_cost: Most that one call may cost.
-        max_concurrency: Most of its calls in flight, over all gateways.
+        max_cost: The most that one call may cost.
+        max_concurrency: The most of its calls in flight, over all gateways.
         endpoints: The only ones that it may call.
-        code_limit: Most products for each code of a look-up; filled in where a call names none.
-        max_offers: Most offers that one call may ask for.
+        code_limit: The most products for each code of a look-up; added to calls without a limit.
+        max_offers: The most offers that one call may ask for.
         overdraft: In place of OVERDRAFT.
-        blocked: Whether every call of its is refused, free ones too.
+        blocked: Whether all its calls are refused, free ones too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -117,7 +117,7 @@ class Policies:
         return self._own.keys()
 
     def endpoints_named(self) -> Iterator[tuple[str, str]]:
-        """Yield service (or `default`) and endpoint of each list, to check that there is such."""
+        """Yield each listed endpoint with its service (or `default`), to check that it exists."""
         for service, policy in self._all.items():
             for endpoint in sorted(policy.endpoints or ()):
                 yield service, endpoint
@@ -129,7 +129,7 @@ def read_policies(text: str, floor: int, services: Collection[str]) -> Policies:
     Args:
         text: JSON, fields of `Policy` by service.
         floor: The account's, in tokens.
-        services: Those that have keys; none: anybody may call, under any name.
+        services: Those that have keys; empty: anybody may call, under any name.
 
     Raises:
         BadPolicies: What is wrong with it.
@@ -153,7 +153,7 @@ def read_policies(text: str, floor: int, services: Collection[str]) -> Policies:
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that knows which of its names was given twice: JSON would drop the first."""
+    """A JSON object that notes a name that was given twice, of which JSON would drop the first."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)

@@ -1,4 +1,4 @@
-"""Settings read from environment and `.env`, or apart from both."""
+"""Reads settings from the environment and `.env`, or makes them without both."""
 
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ def read_settings(env_file: Path | None = ENV_FILE, *, for_keepa: bool = True) -
     """Read environment and `.env` file.
 
     Args:
-        env_file: Empty or missing: the environment alone.
-        for_keepa: Whether Keepa is to be called; else its key may be missing.
+        env_file: None or missing: the environment alone.
+        for_keepa: Whether Keepa will be called; else its key may be missing.
 
     Raises:
         BadSetting: One line: the variable, its value (secrets masked) and what is allowed.
@@ -44,14 +44,14 @@ class _Port(BaseSettings):
 class _Apart(Settings):
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:
-        """Neither environment nor `.env` has a say."""
+        """Read neither environment nor `.env`."""
         return (sources["init_settings"],)
 
 
 def settings_apart(**chosen: Any) -> Settings:
-    """Return settings that no real key, store or webhook of the environment comes into.
+    """Return settings without any real key, store or webhook of the environment.
 
-    Of the environment only PORT counts; without it the port is any free one.
+    Only PORT is read from the environment; without it the port is any free one.
 
     Raises:
         BadSetting: As `read_settings`.

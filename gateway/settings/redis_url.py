@@ -1,4 +1,4 @@
-"""REDIS_URL taken apart: how many servers it names, and how to reach each of them."""
+"""Parses REDIS_URL: which servers it names, and how to reach them."""
 
 import re
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 class BadRedisUrl(ValueError):
-    """What is allowed instead; never any part of the URL."""
+    """Says what is allowed, without any part of the URL."""
 
 
 class Kind(Enum):
-    """What a URL leads to."""
+    """What a URL names."""
 
     SERVER = "server"
     SOCKET = "socket"
@@ -41,12 +41,12 @@ class RedisUrl:
 
     Attributes:
         hosts: The server, the sentinels, or some nodes of the cluster.
-        username: Of the data servers; of sentinels only where they ask for one.
+        username: Of the data servers; of sentinels only if they ask for one.
         password: As `username`.
-        master: What the sentinels call the server that is asked for.
+        master: The name that the sentinels know the master by.
         path: Of the socket.
         tls: None without TLS, else redis-py's `ssl_` arguments.
-        secrets: Every spelling of the password, for the log to leave out.
+        secrets: Every spelling of the password, for the log to mask.
     """
 
     kind: Kind
@@ -61,7 +61,7 @@ class RedisUrl:
 
 
 def read_redis_url(text: str) -> RedisUrl:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
         BadRedisUrl: One line for the operator.
@@ -105,7 +105,7 @@ def _read_socket(parts: re.Match[str]) -> RedisUrl:
 
 
 def _read_authority(kind: Kind, authority: str) -> tuple[list[str], str, str, tuple[str, ...]]:
-    """Return the hosts as they stand, the user, the password, and the password's spellings."""
+    """Return the hosts as written, the user, the password, and the password's spellings."""
     credentials, at, hosts = authority.rpartition("@")
     username, colon, password = credentials.partition(":")
     if at and not colon:
@@ -167,6 +167,6 @@ def _read_tls(options: dict[str, str]) -> dict[str, str | bool]:
     check = options.get("ssl_check_hostname", "yes").lower()
     if check not in _TRUTH:
         raise BadRedisUrl("ssl_check_hostname=yes or no")
-    # Without a certificate that is looked at there is no name to check.
+    # Without verification of the certificate there is no name to check.
     tls["ssl_check_hostname"] = _TRUTH[check] and verify != "none"
     return tls

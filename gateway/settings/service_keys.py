@@ -1,24 +1,24 @@
-"""Who may call: the operator's SERVICE_KEYS."""
+"""SERVICE_KEYS: who may call."""
 
 from gateway.settings.pasted import BadText, read_secret, trim
 from gateway.settings.policies import DEFAULT, SERVICE_NAME
 
-# Names for calls whose service is not known, so that no service can pass for one of them; and the
-# name of the policy that is no service's own.
+# Names of calls whose service is not known, which no service may take, and the name of the default
+# policy.
 _RESERVED_NAMES = {"anonymous", "other", "unknown", DEFAULT}
-# While callers change from one secret to the next.
+# Two, while callers change from one secret to the next.
 _SECRETS_EACH = 2
 
 
 class BadServiceKeys(ValueError):
-    """What is allowed, in one line that shows no secret."""
+    """Says what is allowed, in one line without secrets."""
 
 
 def read_service_keys(text: str) -> dict[str, list[str]]:
-    """Return the secrets of each name in `name:secret,name:secret`; blanks around both are none.
+    """Return the secrets of each name in `name:secret,name:secret`; blanks around both are ignored.
 
     Raises:
-        BadServiceKeys: What is allowed.
+        BadServiceKeys: Something else is given.
     """
     keys: dict[str, list[str]] = {}
     known: set[str] = set()

@@ -1,4 +1,4 @@
-"""Every setting, its default, its meaning and its limits. The environment is read here only."""
+"""Every setting with its default, its meaning and its limits."""
 
 import hashlib
 import re
@@ -43,7 +43,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        # A Windows editor may begin it with a byte order mark.
+        # Windows editors may write a byte order mark.
         env_file_encoding="utf-8-sig",
         env_ignore_empty=True,
         extra="ignore",
@@ -218,11 +218,11 @@ class Settings(BaseSettings):
             raise ValueError("1 to 64 of A-Z, a-z, 0-9, dot, _ and -")
         return value
 
-    # The last of these runs first.
+    # Of these validators the last runs first.
     @field_validator("*", mode="before")
     @classmethod
     def _trim(cls, value: Any, info: ValidationInfo) -> Any:
-        """Take white space off; what has nothing else is not set."""
+        """Trim white space; a setting of nothing else is not set."""
         if not isinstance(value, str):
             return value
         text = trim(value)
@@ -296,14 +296,14 @@ class Settings(BaseSettings):
         if self.account:
             return self.account
         key = self.keepa_api_key.get_secret_value()
-        # What the simulator says of its bucket must not come into the ledger of the key's account.
+        # The simulator's balance must not enter the ledger of the key's account.
         if self.simulated or not key:
             return SIMULATOR
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Everything that must never be printed."""
+        """All texts that must never be printed."""
         redis_url = self.redis_url.get_secret_value()
         texts = [
             self.keepa_api_key.get_secret_value(),
@@ -315,7 +315,7 @@ class Settings(BaseSettings):
         return tuple(text for text in texts if text)
 
     def in_force(self) -> list[tuple[str, str, bool]]:
-        """Return each variable, its value without secrets, and whether that is the default."""
+        """Return each variable, its value (secrets masked), and whether it is the default."""
         return [
             (name.upper(), show(name, value), value == self._default_of(name))
             for name in type(self).model_fields

@@ -1,4 +1,4 @@
-"""What one variable may hold; the text of a ValueError is what is allowed, without the value."""
+"""The values of single variables; a ValueError says what is allowed, without the value."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from gateway.settings.redis_url import read_redis_url
 
 SIMULATOR = "simulator"
 
-# No call of Keepa's comes near; a larger number is a slip of the finger.
+# No call of Keepa's costs nearly as much; a larger number is a typing error.
 _DEAREST = 1_000_000
 _ENDPOINT = re.compile(r"[a-z0-9_-]{1,40}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _MOST_REQUESTS = 1_000_000
-# A shorter one can be guessed.
+# Shorter tokens can be guessed.
 _SHORTEST_ADMIN_TOKEN = 8
 
 
@@ -44,7 +44,7 @@ def read_base_url(text: str) -> str:
     if url.username or url.password:
         raise ValueError("a URL without user and password")
     if url.hostname.endswith("keepa.com") and url.path.strip("/"):
-        # Each call brings its own path, which is put behind this one.
+        # The path of each call would be appended to this one.
         raise ValueError(f"a URL without path, as {url.scheme}://{url.netloc}")
     return text.rstrip("/")
 
@@ -76,7 +76,7 @@ def read_request_count(value: Any) -> Any:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether only this machine reaches that host."""
+    """Say whether only this machine can reach that host."""
     if host == "localhost":
         return True
     try:

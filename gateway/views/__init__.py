@@ -1,1 +1,1 @@
-"""What operators see: the site's own paths, status, usage, dashboard."""
+"""What operators see and do: the gateway's own paths, status, usage, dashboard."""

@@ -1,4 +1,4 @@
-"""Who may see what operators see: the bearer of ADMIN_TOKEN; guesses are slow, few, and logged."""
+"""Access by ADMIN_TOKEN; wrong tokens are answered late, a few at a time, and logged."""
 
 import asyncio
 import hmac
@@ -12,19 +12,19 @@ from gateway.front.request import Request
 
 _log: Any = structlog.get_logger(__name__)
 
-# A wrong token is answered so late.
+# How late a wrong token is answered.
 _WRONG_SECONDS = 1.0
-# So many wait for that at a time: each keeps a connection. Further ones are refused at once.
+# How many wrong tokens may wait at a time, each with its connection; others are refused at once.
 _WRONG_AT_MOST = 64
-# Whoever guesses fast must not fill the log.
+# At most one log line in so long: fast guesses must not fill the log.
 _LOG_SECONDS = 10.0
 
 
 class Admin:
-    """Knows ADMIN_TOKEN. The right one is never refused, however many guess meanwhile.
+    """Checks ADMIN_TOKEN. The right one is never refused, however many wrong ones come.
 
     Args:
-        token: ADMIN_TOKEN; empty: everybody may see everything.
+        token: ADMIN_TOKEN; empty: no token is needed.
     """
 
     def __init__(self, token: str) -> None:
@@ -35,25 +35,25 @@ class Admin:
 
     @property
     def is_needed(self) -> bool:
-        """Whether anybody has to show the token."""
+        """Whether a token has to be shown."""
         return bool(self._token)
 
     def knows(self, token: str) -> bool:
-        """Say, in a time that tells nothing, whether this is the token."""
+        """Say in constant time whether this is the token."""
         return hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._token)
 
     async def check(self, request: Request) -> None:
-        """Let a request with the token pass.
+        """Check that a request shows the token, where one is needed.
 
         Raises:
-            NotAdmin: It has none, or, a second later, another one.
-            TooManyGuesses: It has another one, and so have many more.
+            NotAdmin: It shows none or, raised a second later, a wrong one.
+            TooManyGuesses: It shows a wrong one, and too many others wait already.
         """
         if self._token and not await self.is_shown(request):
             raise NotAdmin
 
     async def is_shown(self, request: Request) -> bool:
-        """Say whether the request has the token among its headers; False: it has no token at all.
+        """Say whether the request's headers hold the token; False: they hold none at all.
 
         Raises:
             NotAdmin, TooManyGuesses: As `check`.
@@ -66,7 +66,7 @@ class Admin:
         return False
 
     async def refuse(self, request: Request) -> Refusal:
-        """Return, after a while, what is told to a wrong token."""
+        """Return the refusal of a wrong token, after a pause."""
         self._log_guess(request)
         if self._waiting >= _WRONG_AT_MOST:
             return TooManyGuesses()

@@ -1,4 +1,4 @@
-"""`/usage`: who used how much, as JSON or CSV."""
+"""`/usage`: tokens, calls and refusals by time, service and endpoint, as JSON or CSV."""
 
 import asyncio
 import csv
@@ -19,18 +19,18 @@ from gateway.views.usage_question import NAMES, TIMES, Question, read_question
 
 _TIME_FORMATS = {"hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%d"}
 _TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
-# What is told, and what it is counted as.
+# The fields of a row, and the names that the history counts them by.
 _NUMBERS = {"tokens": "tokens", "calls": "calls", "refusals": "refusals"}
 _LOST = {"tokens_lost": "lost"}
-# An answer is held whole: some 15 MB of JSON.
+# A response is built whole in memory: some 15 MB of JSON.
 _ROWS_AT_MOST = 100_000
 
-# For each time asked for (one for all, without any), by the names asked for: what was counted.
+# The counts by the times asked for, then by the names asked for; no times: one key, ().
 _Groups = dict[tuple[str, ...], dict[tuple[str, ...], Counter[str]]]
 
 
 class UsagePage:
-    """Answers what was used.
+    """Responds to `/usage`.
 
     Args:
         account: The ledger's name; never the key.
@@ -43,10 +43,10 @@ class UsagePage:
         self._clock = clock
 
     async def answer(self, request: Request) -> Response:
-        """Answer one request.
+        """Respond to one request.
 
         Raises:
-            BadRequest: Its parameters ask for nothing that can be answered.
+            BadRequest: Its parameters are wrong, or ask for too many rows.
             LedgerUnavailable: The store does not answer.
         """
         request.connection.cancel_if_left()
@@ -81,13 +81,13 @@ class UsagePage:
                 raise BadRequest(
                     f"That would be more than {_ROWS_AT_MOST} rows: ask for less time, or by less"
                 )
-            # An hour may have thousands of counts: calls have their turn between two hours.
+            # An hour may have thousands of counts: let calls run between two hours.
             await asyncio.sleep(0)
         return groups
 
 
 class _Names(dict[Item, tuple[str, ...]]):
-    """The names of an item that are asked for, by their places in NAMES."""
+    """The names asked for of each item, cached; `places` are their positions in NAMES."""
 
     def __init__(self, places: list[int]) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _Names(dict[Item, tuple[str, ...]]):
 async def _rows(
     question: Question, groups: _Groups
 ) -> AsyncIterator[tuple[dict[str, str], Counter[str]]]:
-    """Yield each row's columns and counts: by time, and at each time who used most first."""
+    """Yield each row's columns and counts: by time, then by tokens, most first."""
     for times, group in groups.items():
         for names, counts in sorted(group.items(), key=lambda row: (-row[1]["tokens"], row[0])):
             of_times, of_names = iter(times), iter(names)
@@ -113,7 +113,7 @@ async def _rows(
 
 
 async def _as_json(question: Question, groups: _Groups) -> bytes:
-    """Return rows and total; tokens lost are nobody's, and in rows only where those are too."""
+    """Return rows and total; lost tokens belong to no service: rows with names leave them out."""
     shown = _NUMBERS if question.has_names else _NUMBERS | _LOST
     rows: list[Mapping[str, Any]] = []
     total: Counter[str] = Counter()
@@ -133,7 +133,7 @@ async def _as_json(question: Question, groups: _Groups) -> bytes:
 
 
 async def _as_csv(question: Question, groups: _Groups) -> bytes:
-    """Return lines that add up (RFC 4180); tokens lost have lines of their own, without names."""
+    """Return lines that add up (RFC 4180); lost tokens have lines of their own, without names."""
     shown = _NUMBERS | _LOST
     text = io.StringIO()
     lines = csv.writer(text)
@@ -152,7 +152,7 @@ def _tell_hour(hour: int, form: str) -> str:
 
 
 def _accepted(accept: str) -> str:
-    """Return the format that an Accept header names first; json, where it names none."""
+    """Return the format that an Accept header names first; json where it names none."""
     named = (part.partition(";")[0].strip().lower() for part in accept.split(","))
     known = {type_.partition(";")[0]: name for name, type_ in _TYPES.items()}
     return next((known[type_] for type_ in named if type_ in known), "json")

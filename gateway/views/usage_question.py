@@ -1,4 +1,4 @@
-"""What a request for `/usage` asks for."""
+"""The parameters of `/usage`."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
@@ -15,12 +15,12 @@ _PARAMETERS = {"from", "to", "by", "format"}
 
 
 class Question(NamedTuple):
-    """What is asked for."""
+    """One request's parameters, read."""
 
     first_hour: int
     """Since 1970, UTC."""
     end_hour: int
-    """The first that is not asked for."""
+    """The first hour after the period."""
     by: tuple[str, ...]
     """Columns of TIMES and NAMES, in the order asked for."""
     format: str
@@ -28,7 +28,7 @@ class Question(NamedTuple):
 
     @property
     def has_names(self) -> bool:
-        """Whether a row is somebody's."""
+        """Whether a row belongs to a service or an endpoint."""
         return any(column in NAMES for column in self.by)
 
 

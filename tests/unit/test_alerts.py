@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gateway.alerts.conditions import Alarm, BalanceBelow, Drift, KeepaOutage, StoreOutage
-from gateway.alerts.texts import About, describe_event, describe_test
+from gateway.alerts.texts import Origin, describe_event, describe_test
 from gateway.balance import NO_EVENTS, UNKNOWN, Balance, Events
 from gateway.errors import BadSetting
 from gateway.log import Redactor
@@ -15,7 +15,7 @@ BALANCE = Balance(
     known=True, tokens=43, held=12, refill_rate=20, flow_micro=0, lump_in_ms=1000,
     observed_ms_ago=10, consumed=0,
 )  # fmt: skip
-ABOUT = About("0123456789abcdef", "gateway-1:7", 10)
+ORIGIN = Origin("0123456789abcdef", "gateway-1:7", 10)
 WEBHOOK = "https://alerts.example/services/T01/B02/s3cretOfWebhook?token=hunter2"
 
 
@@ -148,18 +148,18 @@ def test_a_store_is_away_after_three_seconds_and_back_after_fifteen():
 def test_every_event_is_one_sentence_with_all_fields(alarm, is_on):
     """One sentence that names the account, in Slack's `text`, beside the same fields each time."""
     event = describe_event(
-        alarm, ABOUT, is_on=is_on, balance=BALANCE, threshold=50, tokens=30,
+        alarm, ORIGIN, is_on=is_on, balance=BALANCE, threshold=50, tokens=30,
         since=1_795_347_000, at=1_795_347_060.5,
     )  # fmt: skip
     text = event["text"]
-    assert text.startswith(f"Keepa account {ABOUT.account}: ")
+    assert text.startswith(f"Keepa account {ORIGIN.account}: ")
     assert text.endswith(".")
     assert ". " not in text
     # Slack reads these three as its own.
     assert not set("<>&{}?") & set(text)
     assert event | {"text": ""} == {
         "text": "", "name": alarm.value, "state": "firing" if is_on else "resolved",
-        "account": ABOUT.account, "gateway": "gateway-1:7", "balance": 43, "available": 31,
+        "account": ORIGIN.account, "gateway": "gateway-1:7", "balance": 43, "available": 31,
         "floor": 10, "threshold": 50, "tokens": 30 if alarm is Alarm.DRIFT else None,
         "since": "2026-11-22T11:30:00.000Z", "at": "2026-11-22T11:31:00.500Z",
     }  # fmt: skip
@@ -169,7 +169,7 @@ def test_what_is_not_known_is_null():
     """With Redis away nothing is said of the balance."""
     for balance in (None, UNKNOWN):
         event = describe_event(
-            Alarm.REDIS_OUTAGE, ABOUT, is_on=True, balance=balance, since=0, at=time.time()
+            Alarm.REDIS_OUTAGE, ORIGIN, is_on=True, balance=balance, since=0, at=time.time()
         )
         assert [event[name] for name in ("balance", "available", "since", "tokens")] == [None] * 4
         assert "gateway-1:7" in event["text"]
@@ -228,7 +228,7 @@ def test_defaults_are_those_of_the_contract():
 def test_drift_that_goes_on_says_how_much_is_new():
     """Told again, its sentence has what came since the last alert, and the sum."""
     event = describe_event(
-        Alarm.DRIFT, ABOUT, is_on=True, balance=BALANCE, tokens=50, tokens_told=30,
+        Alarm.DRIFT, ORIGIN, is_on=True, balance=BALANCE, tokens=50, tokens_told=30,
         since=1_795_347_000, at=1_795_347_660,
     )  # fmt: skip
     assert "20 tokens since the last alert, 50 in all" in event["text"]
@@ -238,7 +238,7 @@ def test_drift_that_goes_on_says_how_much_is_new():
 def test_an_outage_may_end_with_its_gateway():
     """Then nobody says that Redis is back."""
     event = describe_event(
-        Alarm.REDIS_OUTAGE, ABOUT, is_on=False, balance=None, since=0, at=0, has_stopped=True
+        Alarm.REDIS_OUTAGE, ORIGIN, is_on=False, balance=None, since=0, at=0, has_stopped=True
     )
     assert "gateway-1:7 has stopped" in event["text"]
     assert event["state"] == "resolved"
@@ -246,7 +246,7 @@ def test_an_outage_may_end_with_its_gateway():
 
 def test_a_test_has_the_fields_of_every_event():
     """Whoever reads events can read it, and sees that nothing is wrong."""
-    event = describe_event(Alarm.DRIFT, ABOUT, is_on=True, balance=None, since=0, at=0)
-    test = describe_test(ABOUT, at=0)
+    event = describe_event(Alarm.DRIFT, ORIGIN, is_on=True, balance=None, since=0, at=0)
+    test = describe_test(ORIGIN, at=0)
     assert list(test) == list(event)
     assert "nothing is wrong" in test["text"]
