@@ -23,9 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """In a quick run try fewer examples of each property, where it does not say how many."""
-    settings.register_profile("quick", max_examples=15)
-    if config.getoption("quick"):
-        settings.load_profile("quick")
+    # A deadline of hypothesis counts what other processes take; tests of time measure their own.
+    settings.register_profile("whole", deadline=None)
+    settings.register_profile("quick", deadline=None, max_examples=15)
+    settings.load_profile("quick" if config.getoption("quick") else "whole")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
