@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mutabl
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
@@ -153,3 +154,12 @@ def log() -> Iterator[list[MutableMapping[str, object]]]:
     """Every event that is logged while the test runs."""
     with structlog.testing.capture_logs() as events:
         yield events
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client that opens a connection for each call, and sends none twice: it shows each fault."""
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client:
+        client._retry_connection = False
+        yield client
