@@ -9,14 +9,13 @@ from itertools import count
 from typing import Any
 
 import structlog
-from aiohttp import web
 
 from gateway import __version__, tasks
 from gateway.app.parts import Calls, list_jobs, make_account, make_calls, make_keepa, make_metrics
 from gateway.app.site import make_site
 from gateway.errors import LedgerUnavailable
 from gateway.front.bodies import Bodies
-from gateway.front.doors import guard, last_answers, make_server, open_doors
+from gateway.front.server import Server
 from gateway.front.turnstile import Turnstile, make_turnstile
 from gateway.jobs import in_background
 from gateway.keepa.upstream import Upstream
@@ -137,22 +136,15 @@ async def serving(
         upstream_of(settings) as base_url,
         running(settings, base_url, bodies, turnstile, give_up=give_up, machine=machine) as site,
     ):
-        server = make_server(guard(site.answer, bodies))
-        # Time for the slowest call: its own deadline ends it, not ours.
-        longest_seconds = settings.upstream_timeout_seconds + 5
-        runner = web.ServerRunner(server, shutdown_timeout=longest_seconds)
-        await runner.setup()
-        listener = await machine.listen(
-            open_doors(
-                server,
-                turnstile,
-                settings.upstream_timeout_seconds,
-                settings.keepalive_seconds,
-                new_id,
-            ),
-            settings.host,
-            settings.port,
+        server = Server(
+            site.answer,
+            bodies,
+            turnstile,
+            stall_seconds=settings.upstream_timeout_seconds,
+            keepalive_seconds=settings.keepalive_seconds,
+            new_id=new_id,
         )
+        listener = await machine.listen(server.connect, settings.host, settings.port)
         host, port = listener.sockets[0].getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         _log.info("listening", url=url, version=__version__, connections=turnstile.at_most)
@@ -167,12 +159,12 @@ async def serving(
             listener.close()
             site.queue.close()
             site.dashboard.live.end()
-            # A caller let in just now has yet to say what for; aiohttp neither hears nor closes a
-            # connection that is only being made, and would wait for it until its own time-out.
+            # A caller let in just now has yet to say what for.
             await asyncio.sleep(_LAST_CALLERS_SECONDS)
-            # Idle connections go last: a call may be on its way on any of them.
-            await last_answers(server, longest_seconds)
-            await runner.cleanup()
+            # Idle connections go last: a call may be on its way on any of them. The slowest call is
+            # ended by its own deadline, not here.
+            await server.last_responses(settings.upstream_timeout_seconds + 5)
+            await server.close()
             _log.info("stopped")
 
 

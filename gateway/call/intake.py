@@ -1,7 +1,6 @@
 """Reads a caller's request: which endpoint, whose call, how dear, and what of it goes to Keepa."""
 
 import asyncio
-from contextlib import suppress
 
 from aiohttp import HttpVersion11
 from isal import isal_zlib
@@ -21,6 +20,7 @@ from gateway.front.headers import credentials_of, preferred_wait
 from gateway.front.request import Request
 from gateway.front.targets import split_quoted, split_target
 from gateway.keepa.costs import CostTable, limit_codes
+from gateway.lane import in_task
 
 _BODY_SECONDS = 30
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -118,9 +118,8 @@ class Intake:
         self._bodies.check(request)
         expects = request.headers.get("Expect", "").lower() == "100-continue"
         if expects and request.version >= HttpVersion11:
-            # A caller who has left meanwhile is none of our faults.
-            with suppress(ConnectionError):
-                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.connection.write_interim(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await in_task()
         try:
             # For all of it: a body that drips gains nothing.
             async with asyncio.timeout(_BODY_SECONDS):

@@ -11,6 +11,7 @@ from gateway.balance import MICRO
 from gateway.errors import BalanceUnknown, LedgerUnavailable, Refusal, UpstreamUnreachable
 from gateway.keepa.envelope import Envelope, read_envelope
 from gateway.keepa.upstream import Upstream
+from gateway.lane import in_task
 from gateway.ledger import Code, Ledger, Observation, Outlook, Turn
 
 _log: Any = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ class Observer:
             BalanceUnknown: Not in time.
             LedgerUnavailable: The store does not answer.
         """
+        await in_task()
         if self._inquiry is None:
             self._inquiry = asyncio.get_running_loop().create_future()
         self._wanted.set()

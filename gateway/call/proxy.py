@@ -32,8 +32,8 @@ from gateway.front.record import Record, Unread
 from gateway.front.request import Request
 from gateway.front.response import Response
 from gateway.keepa.costs import UNKNOWN
+from gateway.keepa.deadlines import Deadlines
 from gateway.keepa.envelope import Envelope
-from gateway.keepa.stalls import Deadline
 from gateway.keepa.upstream import Slots, backoff_seconds
 from gateway.ledger import Ledger
 
@@ -75,6 +75,7 @@ class Proxy:
         self._unread = Unread(floor)
         self._upstream_seconds = upstream_seconds
         self._retries = retries
+        self._deadlines = Deadlines()
         self._under_way = 0
         self._none_under_way = asyncio.Event()
 
@@ -129,7 +130,7 @@ class Proxy:
         self._under_way += 1
         try:
             # The loop's own clock is the monotonic one, on which holds count.
-            async with Deadline(exchange.deadline):
+            with self._deadlines.until(exchange.deadline):
                 response = await self._carry(request, exchange)
         except (Refusal, TimeoutError) as failure:
             attempt = exchange.attempt

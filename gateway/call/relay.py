@@ -1,7 +1,6 @@
 """Passes Keepa's answer on to the caller, byte for byte, and reads the token fields on the way."""
 
 import time
-from collections.abc import Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from http import HTTPStatus
@@ -126,7 +125,6 @@ class Relay:
             self.is_whole = True
             await self._read_small(first)
             return
-        self._answer.expect_much()
         await self._look(first)
         # Whether a picture comes whole decides what it costs.
         while not self.is_whole and (self._is_picture or not self._reader.has_all):
@@ -157,8 +155,8 @@ class Relay:
             await self._look(await self._read())
         response = self.response or await self._begin(self._make_response(None))
         if rest := self._screen.rest():
-            await self._send(response.write(rest))
-        await self._send(response.write_eof())
+            await self._send(response, rest)
+        self._end(response)
         return response
 
     async def _read_small(self, body: bytes) -> None:
@@ -204,7 +202,7 @@ class Relay:
         passed, self._passed = self._passed, b""
         if passed:
             response = self.response or await self._begin(self._make_response(None))
-            await self._send(response.write(passed))
+            await self._send(response, passed)
 
     async def _read(self) -> bytes:
         """Return what came of the body; empty at its end."""
@@ -244,16 +242,29 @@ class Relay:
         return Response(self._answer.status, self._headers, body, reason)
 
     async def _begin(self, response: Response) -> Response:
+        """Send the head, and the body where it is there."""
         self.response = response
-        await self._send(response.prepare(self._request))
+        try:
+            response.send(self._request)
+            if self._request.connection.is_full:
+                await self._request.connection.drain()
+        except ConnectionError:
+            self.caller_left = True
         return response
 
-    async def _send(self, step: Coroutine[object, object, object]) -> None:
-        """Do one step towards the caller, unless it has left."""
+    async def _send(self, response: Response, piece: bytes) -> None:
+        """Send a piece of the body, unless the caller has left."""
         if self.caller_left:
-            step.close()
             return
         try:
-            await step
+            await response.write(piece)
+        except ConnectionError:
+            self.caller_left = True
+
+    def _end(self, response: Response) -> None:
+        if self.caller_left:
+            return
+        try:
+            response.end()
         except ConnectionError:
             self.caller_left = True

@@ -1,12 +1,12 @@
 """Request bodies: in memory, bounded each and in sum; and what they may be."""
 
-from aiohttp import web
+from aiohttp.web import RequestPayloadError
 
 from gateway.errors import BadRequest, Overloaded, TooLarge, UnsupportedMediaType
+from gateway.front.request import Request
 
 MAX_BODY = 16 * 1024 * 1024
 _FULL = "Too many request bodies wait for Keepa"
-_HELD = web.RequestKey("held_body_bytes", int)
 
 # These read a form; what else comes would be priced without being read, and a key in it pass.
 _FORM_ENDPOINTS = frozenset(
@@ -71,20 +71,20 @@ class Bodies:
     def __init__(self, at_most_bytes: int) -> None:
         self._free_bytes = at_most_bytes
 
-    def check(self, request: web.BaseRequest) -> None:
+    def check(self, request: Request) -> None:
         """Refuse a body that could not be held, before any of it is asked for.
 
         Raises:
             TooLarge: It announces more than one body may have.
             Overloaded: It announces more than there is room for.
         """
-        announced = request.content_length or 0
+        announced = request.content_length
         if announced > MAX_BODY:
             raise TooLarge
         if announced > self._free_bytes:
             raise Overloaded(_FULL)
 
-    async def read(self, request: web.BaseRequest) -> bytes:
+    async def read(self, request: Request) -> bytes:
         """Return the body; it counts until it is released.
 
         Raises:
@@ -99,17 +99,18 @@ class Bodies:
                 body += piece
                 if len(body) > MAX_BODY:
                     raise TooLarge
-        except web.RequestPayloadError:
+        except RequestPayloadError:
             raise BadRequest from None
         return bytes(body)
 
-    def release(self, request: web.BaseRequest) -> None:
+    def release(self, request: Request) -> None:
         """Count the request's body no longer: its call is over."""
-        if request.body_exists:
-            self._free_bytes += request.pop(_HELD, 0)
+        if request.held_bytes:
+            self._free_bytes += request.held_bytes
+            request.held_bytes = 0
 
-    def _take(self, request: web.BaseRequest, size: int) -> None:
+    def _take(self, request: Request, size: int) -> None:
         if size > self._free_bytes:
             raise Overloaded(_FULL)
         self._free_bytes -= size
-        request[_HELD] = request.get(_HELD, 0) + size
+        request.held_bytes += size

@@ -3,13 +3,10 @@
 import re
 from urllib.parse import unquote
 
-from aiohttp import web
-
 from gateway.errors import BadRequest, MethodNotAllowed, NotFound, NoTunnel, UriTooLong
+from gateway.front.request import Request
 
 MAX_URL = 128 * 1024
-# What stands before the path in a request to an HTTP proxy (RFC 9112, 3.2.2).
-_AUTHORITY = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 _PATH = re.compile(r"/([A-Za-z0-9_-]{1,64})/?")
 # The gateway's own words, whether they are served yet or not: never taken for Keepa's.
 OWN_PATHS = frozenset(
@@ -31,23 +28,7 @@ _PROBES = frozenset(
 _RESERVED = OWN_PATHS | _PROBES
 
 
-def origin_form(target: str) -> str:
-    """Return path and query of a target, without the host that a request to a proxy names.
-
-    Nor with the slash too many of a base URL that ends in one. A target that needs neither is
-    returned as the same object.
-    """
-    if target[:1] != "/":
-        authority = _AUTHORITY.match(target)
-        if authority is None:
-            return target
-        target = target[authority.end() :]
-        if target[:1] != "/":
-            target = f"/{target}"
-    return f"/{target.lstrip('/')}" if target.startswith("//") else target
-
-
-def split_target(request: web.BaseRequest) -> tuple[str, str, str]:
+def split_target(request: Request) -> tuple[str, str, str]:
     """Return path, endpoint and query of the request's raw target."""
     if request.method == "CONNECT":
         raise NoTunnel
@@ -59,7 +40,7 @@ def split_target(request: web.BaseRequest) -> tuple[str, str, str]:
     return path, match[1], query
 
 
-def split_quoted(request: web.BaseRequest) -> tuple[str, str, str]:
+def split_quoted(request: Request) -> tuple[str, str, str]:
     """Return path, endpoint and query of the call that is asked about."""
     _, query = _read_target(request)
     fields = query.split("&")
@@ -73,7 +54,7 @@ def split_quoted(request: web.BaseRequest) -> tuple[str, str, str]:
     return f"/{word}", match[1], "&".join(fields)
 
 
-def _read_target(request: web.BaseRequest) -> tuple[str, str]:
+def _read_target(request: Request) -> tuple[str, str]:
     """Return path and query of the request's raw target."""
     target = request.raw_path
     if len(target) > MAX_URL:
@@ -82,7 +63,7 @@ def _read_target(request: web.BaseRequest) -> tuple[str, str]:
     return path, query
 
 
-def _check(request: web.BaseRequest, query: str) -> None:
+def _check(request: Request, query: str) -> None:
     if request.method not in {"GET", "POST"}:
         raise MethodNotAllowed
     try:

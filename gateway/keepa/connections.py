@@ -2,49 +2,33 @@
 
 aiohttp's ClientSession sends an idempotent request again by itself when a kept-alive connection
 drops, and Keepa charges it twice; it also takes as much of a small call's time as the budget does.
-So the pool is ours, and aiohttp's connection (parsing, back-pressure) is used as it is. It has no
-public name: the tests of forwarding guard it, and the version of aiohttp is pinned.
+So the pool and the connections are ours, on aiohttp's parser.
 """
 
 import asyncio
 import ssl
 import time
 from collections import deque
-from http import HTTPStatus
 from ipaddress import ip_address
-from typing import NamedTuple, cast
+from typing import Any
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_parser import RawResponseMessage
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from gateway.keepa.connection import Connection
 from gateway.keepa.stalls import Deadline
+from gateway.lane import in_task
 
 CONNECT_SECONDS = 10
 # Shorter than what servers keep idle connections for: one that the server closes just as a request
 # is written leaves that request in doubt.
 _IDLE_SECONDS = 15
-_BUFFER_BYTES = 262_144
-# What is read at once: of a small answer as much as asyncio does, for with more the allocator asks
-# the system each time; of a body that streams, twice that, for each piece costs a turn of the loop.
-_READ_BYTES = 262_144
-_STREAM_READ_BYTES = 524_288
-_MAX_HEAD_BYTES = 65_536
-# A larger body goes out in slices of this, each when there is room for it.
-_SLICE_BYTES = 65_536
-# RFC 9110, 15.2: an answer follows.
-_INTERIM = range(100, 200)
 
 
 class NoConnection(Exception):
     """Nothing was sent: the server could not be reached."""
-
-
-class _Idle(NamedTuple):
-    connection: ResponseHandler
-    since: float
 
 
 class Answer:
@@ -54,31 +38,30 @@ class Answer:
         status: Its code.
         reason: Its phrase, may be empty.
         headers: As they came.
+        head_at: When they came, monotonic seconds.
         content: The body without its transfer coding; its content coding is untouched.
     """
+
+    __slots__ = ("_connection", "_pool", "content", "head_at", "headers", "reason", "status")
 
     def __init__(
         self,
         message: RawResponseMessage,
-        content: aiohttp.StreamReader,
-        connection: ResponseHandler,
+        content: StreamReader,
+        connection: Connection,
         pool: "Connections",
     ) -> None:
-        self.status = message.code
-        self.reason = message.reason
+        self.status: int = message.code
+        self.reason: str = message.reason
         self.headers: CIMultiDictProxy[str] = message.headers
+        self.head_at = connection.head_at
         self.content = content
-        self._should_close = message.should_close
         self._connection = connection
         self._pool = pool
 
-    def expect_much(self) -> None:
-        """Read the rest in larger pieces."""
-        _read_at_once(self._connection, _STREAM_READ_BYTES)
-
     def close(self) -> None:
         """Let go of the connection: it is kept where the body was read to its end."""
-        if self.content.is_eof() and not self._should_close:
+        if self.content.is_eof():
             self._pool.keep(self._connection)
         else:
             self._connection.abort()
@@ -97,14 +80,17 @@ class Connections:
         self._prefix = url.raw_path.rstrip("/")
         self._host_header = url.host_port_subcomponent or ""
         # Only a name has addresses to choose among. (On Python 3.11 such a connect, when it is
-        # cancelled, leaves its socket to the garbage collector.)
-        self._eyeballs_delay = None if _is_address(self._host) else 0.25
+        # cancelled, leaves its socket to the garbage collector.) uvloop tries them by itself.
+        chooses = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+        self._addresses: dict[str, Any] = {}
+        if chooses and not _is_address(self._host):
+            self._addresses["happy_eyeballs_delay"] = 0.25
         self._tls: ssl.SSLContext | None = None
         if url.scheme == "https":
             self._tls = ssl.create_default_context()
             self._tls.set_alpn_protocols(["http/1.1"])
         self._loop = asyncio.get_running_loop()
-        self._idle: deque[_Idle] = deque()
+        self._idle: deque[Connection] = deque()
 
     async def request(
         self, method: str, target: str, headers: CIMultiDict[str], body: bytes
@@ -121,65 +107,57 @@ class Connections:
             NoConnection: Nothing was sent.
             aiohttp.ClientError, OSError: It was sent, at least in part, and no answer came.
         """
-        connection = self._take()
-        # Not `or`: a connection is false while nothing has come on it.
-        if connection is None:
-            connection = await self._connect()
+        connection = self._take() or await self._connect()
         try:
-            connection.set_response_params(
-                read_until_eof=True,
-                auto_decompress=False,
-                read_bufsize=_BUFFER_BYTES,
-                max_line_size=_MAX_HEAD_BYTES,
-                max_field_size=_MAX_HEAD_BYTES,
-            )
             head = [f"{method} {self._prefix}{target} HTTP/1.1\r\nHost: {self._host_header}\r\n"]
             head += [f"{name}: {value}\r\n" for name, value in headers.items()]
             if body or method == "POST":
                 head.append(f"Content-Length: {len(body)}\r\n")
             head.append("\r\n")
-            await _write(connection, "".join(head).encode("utf-8", "surrogateescape"), body)
-            message, content = await _read_head(connection)
+            answer = connection.ask()
+            await connection.write("".join(head).encode("utf-8", "surrogateescape"), body)
+            message, content = await answer
         except BaseException:
             connection.abort()
             raise
         return Answer(message, content, connection, self)
 
-    def keep(self, connection: ResponseHandler) -> None:
+    def keep(self, connection: Connection) -> None:
         """Keep a connection for the next request."""
-        if connection.is_connected() and not connection.should_close:
-            _read_at_once(connection, _READ_BYTES)
-            self._idle.append(_Idle(connection, time.monotonic()))
+        if connection.is_usable:
+            connection.idle_since = time.monotonic()
+            self._idle.append(connection)
         else:
             connection.abort()
 
     def close(self) -> None:
         """Close what is idle, at once: over TLS a server that hangs would keep it half a minute."""
         while self._idle:
-            self._idle.pop().connection.abort()
+            self._idle.pop().abort()
 
-    def _take(self) -> ResponseHandler | None:
+    def _take(self) -> Connection | None:
         """Return the connection that was used last, and close those idle for too long."""
         oldest = time.monotonic() - _IDLE_SECONDS
-        while self._idle and self._idle[0].since < oldest:
-            self._idle.popleft().connection.abort()
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.popleft().abort()
         while self._idle:
-            connection = self._idle.pop().connection
-            if connection.is_connected() and not connection.should_close:
+            connection = self._idle.pop()
+            if connection.is_usable:
                 return connection
             connection.abort()
         return None
 
-    async def _connect(self) -> ResponseHandler:
+    async def _connect(self) -> Connection:
+        await in_task()
         try:
             async with Deadline(self._loop.time() + CONNECT_SECONDS):
                 _, connection = await self._loop.create_connection(
-                    lambda: ResponseHandler(self._loop),
+                    lambda: Connection(self._loop),
                     self._host,
                     self._port,
                     ssl=self._tls,
                     server_hostname=self._host if self._tls else None,
-                    happy_eyeballs_delay=self._eyeballs_delay,
+                    **self._addresses,
                 )
         except (OSError, ssl.CertificateError, UnicodeError) as error:  # TimeoutError is an OSError
             raise NoConnection(_word_of(error, has_tls=self._tls is not None)) from None
@@ -207,36 +185,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _read_at_once(connection: ResponseHandler, size: int) -> None:
-    """Read no more at once than so many bytes. Over TLS this changes nothing."""
-    # A connection may be lost, and the rest of its answer still be unread.
-    if connection.transport is not None:
-        vars(connection.transport)["max_size"] = size
-
-
-async def _read_head(
-    connection: ResponseHandler,
-) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
-    """Return the head of the final answer, and its body to come."""
-    while True:
-        message, content = await connection.read()
-        is_http = message.version.major == 1 and message.code >= _INTERIM.start
-        if not is_http or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
-            # Nobody asked for another protocol, and what follows is no HTTP.
-            raise aiohttp.ClientConnectionError
-        if message.code not in _INTERIM:
-            return message, content
-
-
-async def _write(connection: ResponseHandler, head: bytes, body: bytes) -> None:
-    """Write head and body, a small body in one go with the head."""
-    transport = cast("asyncio.Transport", connection.transport)
-    if len(body) <= _SLICE_BYTES:
-        transport.write(head + body)
-        return
-    transport.write(head)
-    for start in range(0, len(body), _SLICE_BYTES):
-        transport.write(body[start : start + _SLICE_BYTES])
-        await connection._drain_helper()  # noqa: SLF001 - as aiohttp's own writer waits for room

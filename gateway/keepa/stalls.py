@@ -16,9 +16,9 @@ _log: Any = structlog.get_logger(__name__)
 
 _BEAT_SECONDS = 0.5
 # Well above what a busy loop is late by.
-_LATE_SECONDS = 0.5
+LATE_SECONDS = 0.5
 # After a late wake-up: what has come meanwhile is read in this time.
-_GRACE_SECONDS = 1.0
+GRACE_SECONDS = 1.0
 
 
 class Stalls:
@@ -31,7 +31,7 @@ class Stalls:
     def any_since(self, moment: float) -> bool:
         """Say whether this process was stalled after that moment (monotonic seconds)."""
         # Right after a wake-up, whoever asks may come before the beat that is overdue.
-        return self._woke_at > moment or time.monotonic() - self._due > _LATE_SECONDS
+        return self._woke_at > moment or time.monotonic() - self._due > LATE_SECONDS
 
     async def watch(self) -> None:
         """Beat for ever, and note each beat that comes late."""
@@ -40,7 +40,7 @@ class Stalls:
                 self._due = time.monotonic() + _BEAT_SECONDS
                 await asyncio.sleep(_BEAT_SECONDS)
                 late_seconds = time.monotonic() - self._due
-                if late_seconds > _LATE_SECONDS:
+                if late_seconds > LATE_SECONDS:
                     self._woke_at = time.monotonic()
                     _log.warning(
                         "gateway_stalled",
@@ -81,8 +81,8 @@ class Deadline:
         await self._limit.__aexit__(kind, error, trace)
 
     def _check(self) -> None:
-        if self._loop.time() - self._when > _LATE_SECONDS:
-            self._timer = self._loop.call_later(_GRACE_SECONDS, self._end)
+        if self._loop.time() - self._when > LATE_SECONDS:
+            self._timer = self._loop.call_later(GRACE_SECONDS, self._end)
         else:
             self._end()
 

@@ -75,7 +75,12 @@ class Slots:
 
     async def __aexit__(self, *_: object) -> None:
         self.leave_place()
-        self._free.release()
+        if self._free.locked():
+            # Who waits may take the connection that this call has left: a turn of the loop later it
+            # is known whether the server has closed it.
+            asyncio.get_running_loop().call_soon(self._free.release)
+        else:
+            self._free.release()
 
 
 class _Place:

@@ -15,7 +15,7 @@ from gateway.balance import HOUR_SECONDS
 from gateway.errors import LedgerUnavailable
 from gateway.ledger.redis.command import TOGETHER, ScriptCommand
 from gateway.ledger.scripts import TEXTS, Script
-from gateway.ledger.store import Arguments
+from gateway.ledger.store import Arguments, Sink
 
 _log = structlog.get_logger(__name__)
 
@@ -89,11 +89,15 @@ class EmbeddedStore:
     ) -> asyncio.Future[list[Any]]:
         """Run one script; those that a turn of the loop raises run few at a time in one go."""
         reply: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(ScriptCommand(script, keys, arguments, reply))
+        self.send(script, keys, arguments, reply)
+        return reply
+
+    def send(self, script: Script, keys: Sequence[str], arguments: Arguments, sink: Sink) -> None:
+        """Run one script; its reply goes to `sink`."""
+        self._waiting.append(ScriptCommand(script, keys, arguments, sink))
         if self._runner is None:
             # A task of its own: a caller who leaves must not cancel a command half way through.
             self._runner = asyncio.create_task(self._run_all())
-        return reply
 
     async def _run_all(self) -> None:
         try:

@@ -16,6 +16,7 @@ import structlog
 
 from gateway.balance import UNKNOWN, Balance
 from gateway.errors import LedgerUnavailable
+from gateway.lane import Pause
 from gateway.ledger import scripts
 from gateway.ledger.replies import Code, Reply, read_overview, read_reply
 from gateway.ledger.scripts import Script
@@ -104,7 +105,9 @@ class Ledger:
         )
         try:
             # Not by way of _run: one coroutine less for each call.
-            raw = await self.store.run(script, self._keys, lambda: arguments)
+            asked = Pause()
+            self.store.send(script, self._keys, lambda: arguments, asked)
+            raw = await asked
         except (ReplyLost, asyncio.CancelledError):
             self.leave(ask.call_id, ask.place)
             raise
@@ -342,15 +345,37 @@ class Ledger:
     def _send(self, call_id: str) -> None:
         script, arguments = self._unconfirmed[call_id]
         self._under_way.add(call_id)
-        reply = self.store.run(script, self._keys, arguments)
-        reply.add_done_callback(partial(self._confirm, call_id, script, time.monotonic()))
+        self.store.send(script, self._keys, arguments, _Delivery(self, call_id, script))
 
-    def _confirm(
-        self, call_id: str, script: Script, started: float, reply: asyncio.Future[list[Any]]
-    ) -> None:
+    def confirm(self, call_id: str, script: Script, started: float, raw: list[Any] | None) -> None:
+        """The store has the resolution; None: it may not have it, and `deliver` sends it again."""
         self._under_way.discard(call_id)
-        if reply.cancelled() or reply.exception() is not None:
-            return  # deliver() sends it again
+        if raw is None:
+            return
         # Two resolutions of one id may be under way: the second finds it confirmed.
         self._unconfirmed.confirm(call_id)
-        self._heard(script, started, reply.result())
+        self._heard(script, started, raw)
+
+
+class _Delivery:
+    """One resolution under way."""
+
+    __slots__ = ("_call_id", "_ledger", "_script", "_started")
+
+    def __init__(self, ledger: Ledger, call_id: str, script: Script) -> None:
+        self._ledger = ledger
+        self._call_id = call_id
+        self._script = script
+        self._started = time.monotonic()
+
+    def done(self) -> bool:
+        """Its reply is always wanted."""
+        return False
+
+    def set_result(self, raw: list[Any]) -> None:
+        """The store has it."""
+        self._ledger.confirm(self._call_id, self._script, self._started, raw)
+
+    def set_exception(self, _: Exception) -> None:
+        """The store may not have it."""
+        self._ledger.confirm(self._call_id, self._script, self._started, None)

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from gateway.errors import LedgerUnavailable
+from gateway.lane import in_task
 from gateway.ledger.ledger import Ledger
 
 _log: Any = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ class Queue:
 
     async def wait(self, place: str, seconds: float) -> None:
         """Return when it is the turn of that place to ask again, or its time is up."""
+        await in_task()
         turn = asyncio.Event()
         self._waiting[place] = turn
         if len(self._waiting) == 1:

@@ -15,6 +15,19 @@ class ReplyLost(LedgerUnavailable):
     """The script was sent and no reply came: it may have run."""
 
 
+class Sink(Protocol):
+    """What a reply is handed to, once: a future, or what needs no turn of the loop for it."""
+
+    def done(self) -> bool:
+        """Whether nobody wants it any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """The script ran."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """No reply came: ReplyLost where the script may have run, else LedgerUnavailable."""
+
+
 class Store(Protocol):
     """Runs scripts atomically. Every script may run twice: a lost reply is sent again."""
 
@@ -42,3 +55,6 @@ class Store(Protocol):
         The future fails with LedgerUnavailable where the script surely did not run, with ReplyLost
         where it may have. Cancelling it does not take the script back.
         """
+
+    def send(self, script: Script, keys: Sequence[str], arguments: Arguments, sink: Sink) -> None:
+        """Run one script; `sink` gets its reply, or why there is none, as soon as it is there."""

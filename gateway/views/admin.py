@@ -83,7 +83,7 @@ class Admin:
         if now >= self._log_at:
             _log.warning(
                 "admin_token_refused",
-                address=request.remote,
+                address=request.connection.remote,
                 path=request.raw_path.partition("?")[0],
                 guesses=self._unlogged,
             )

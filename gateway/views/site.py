@@ -1,8 +1,9 @@
 """The gateway's own paths; every other path is a call for Keepa."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from typing import Any
 
 import orjson
 
@@ -14,6 +15,7 @@ from gateway.front.own_responses import turn_away
 from gateway.front.request import Request
 from gateway.front.response import Response
 from gateway.front.turnstile import Turnstile
+from gateway.lane import in_task
 from gateway.ledger import Ledger, Queue
 from gateway.metrics import Metrics
 from gateway.views.admin import Admin
@@ -72,7 +74,7 @@ class Site:
         # The handlers of these paths look at the method themselves.
         self._any_method = frozenset({"/", "/quote", *dashboard.paths})
 
-    def answer(self, request: Request) -> Awaitable[Response]:
+    def answer(self, request: Request) -> Coroutine[Any, Any, Response]:
         """Respond to one request."""
         path = request.raw_path.partition("?")[0]
         own = self._own.get(path)
@@ -80,7 +82,7 @@ class Site:
             return self._proxy.handle(request)
         if request.method not in {"GET", "HEAD"} and path not in self._any_method:
             return _refuse_method(request)
-        return own(request)
+        return _in_task(own(request))
 
     async def redirect_browser(self, request: Request) -> Response:
         """Redirect a browser to the dashboard; for programs `/` is no path of ours."""
@@ -136,6 +138,12 @@ class Site:
         # In a thread: with many services the page takes a tenth of a second to write.
         page = await asyncio.to_thread(self._metrics.expose)
         return Response(200, {"Content-Type": _METRICS}, page)
+
+
+async def _in_task(answer: Awaitable[Response]) -> Response:
+    """Give a task to what is no call, and may wait as it likes."""
+    await in_task()
+    return await answer
 
 
 async def _refuse_method(request: Request) -> Response:

@@ -14,7 +14,6 @@ from support.measure.exploring import Longest, measure_ms
 from gateway.errors import BadRequest
 from gateway.front import credentials
 from gateway.front.credentials import add_key, swap_key, swap_key_in_turns
-from gateway.front.door import MAX_HEADERS
 from gateway.front.headers import (
     HOP_BY_HOP,
     accepts_gzip,
@@ -24,6 +23,7 @@ from gateway.front.headers import (
     given_request_id,
     leave_out,
 )
+from gateway.front.heads import MAX_HEADERS
 from gateway.keepa.real_key import RealKey, encode_key
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024

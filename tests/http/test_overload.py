@@ -13,7 +13,7 @@ from support.waiting import until, within
 
 from gateway.app import run
 from gateway.call import intake
-from gateway.front import door, turnstile
+from gateway.front import connection, heads, turnstile
 
 PRODUCT = "/product?domain=1&asin=B000000001&key=x"
 HEAD = write_request(PRODUCT)
@@ -29,9 +29,9 @@ def deal(size, *headers):
 @pytest.fixture
 def hurried(monkeypatch):
     """Half a second for what has half a minute."""
-    monkeypatch.setattr(door, "_HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(heads, "_HEAD_SECONDS", 0.5)
     monkeypatch.setattr(intake, "_BODY_SECONDS", 0.5)
-    monkeypatch.setattr(door, "_FAREWELL_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "_FAREWELL_SECONDS", 0.5)
 
 
 class Gate:
@@ -115,7 +115,7 @@ async def test_head_that_begins_while_a_call_runs_waits_for_its_answer(serve, ke
 
 async def test_head_in_time_is_answered(gateway, monkeypatch):
     """A head in two halves, each in time, is a call like any other; so is the one after it."""
-    monkeypatch.setattr(door, "_HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(heads, "_HEAD_SECONDS", 1.0)
     async with Caller(gateway.url) as caller:
         for _ in range(4):
             await caller.send(HEAD[:20])
@@ -235,7 +235,7 @@ def narrow(monkeypatch):
     """Two callers may be connected, two more are told that they may not."""
     monkeypatch.setattr(turnstile, "_CONNECTIONS_AT_MOST", 2)
     monkeypatch.setattr(turnstile, "_CONNECTIONS_TO_A_SURPLUS", 1)
-    monkeypatch.setattr(door, "_FAREWELL_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "_FAREWELL_SECONDS", 0.5)
 
 
 async def test_connections_are_bounded(narrow, serve, simulator):
@@ -447,7 +447,7 @@ async def test_inflated_bomb_holds_the_loop_briefly(gateway):
 
 async def test_half_heads_are_bounded_in_sum(gateway, monkeypatch):
     """Requests that are only half here have a bound together; whole ones pass beside them."""
-    monkeypatch.setattr(door, "_ALL_HEADS", 100 * KB)
+    monkeypatch.setattr(heads, "_ALL_HEADS", 100 * KB)
     async with AsyncExitStack() as stack:
         for _ in range(2):
             caller = await stack.enter_async_context(Caller(gateway.url))

@@ -105,26 +105,17 @@ def breaker_never_closes() -> None:
 def reused_after_a_cut() -> None:
     from gateway.keepa.connections import Answer  # noqa: PLC0415
 
-    old = Answer.close
-
     def close(self: Any) -> None:
-        connection = self._connection
-        kept = getattr(connection, "close", None)
-        if kept is not None:
-            connection.close = lambda: None
-        old(self)
+        self._pool.keep(self._connection)
 
     Answer.close = close  # type: ignore[method-assign]
 
 
 @_python("the deadline of a call is not cancelled when it is over")
 def deadline_stays() -> None:
-    from gateway.keepa.stalls import Deadline  # noqa: PLC0415
+    from gateway.keepa.deadlines import Deadline  # noqa: PLC0415
 
-    async def leave(self: Any, *arguments: Any) -> None:
-        return None
-
-    Deadline.__aexit__ = leave  # type: ignore[method-assign,assignment]
+    Deadline.__exit__ = lambda *_: None  # type: ignore[method-assign]
 
 
 @_python("the observer ends with its first failure", profile="keepa")

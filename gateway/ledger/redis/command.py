@@ -1,13 +1,12 @@
 """What waits for a reply on the shared connection."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import hiredis
 
 from gateway.ledger.scripts import Script, words_of
-from gateway.ledger.store import Arguments
+from gateway.ledger.store import Arguments, Sink
 
 # So many calls go at once: the rest of a crowd is read while the server works at these.
 TOGETHER = 16
@@ -18,7 +17,7 @@ class Command:
 
     __slots__ = ("due_at", "name", "reply", "sent_at", "words")
 
-    def __init__(self, *words: str, reply: asyncio.Future[Any]) -> None:
+    def __init__(self, *words: str, reply: Sink) -> None:
         self.words = words
         self.name = words[0] if words else ""
         self.reply = reply
@@ -67,7 +66,7 @@ class ScriptCommand(Command):
         script: Script,
         keys: Sequence[str],
         arguments: Arguments,
-        reply: asyncio.Future[list[Any]],
+        reply: Sink,
         *,
         is_alone: bool = False,
         whole_text: bool = False,

@@ -23,7 +23,7 @@ from gateway.ledger.redis.servers import (
 from gateway.ledger.redis.trouble import Trouble
 from gateway.ledger.redis.writes import Writes
 from gateway.ledger.scripts import TEXTS, Script, name_keys
-from gateway.ledger.store import Arguments
+from gateway.ledger.store import Arguments, Sink
 from gateway.settings.redis_url import Kind, RedisUrl, read_redis_url
 
 # From one attempt to connect to the next: after a long connection the first comes at once.
@@ -110,7 +110,12 @@ class RedisStore:
     ) -> asyncio.Future[list[Any]]:
         """Run one script; the reply fails with LedgerUnavailable where none came."""
         reply: asyncio.Future[list[Any]] = self._loop.create_future()
-        command = ScriptCommand(script, keys, arguments, reply)
+        self.send(script, keys, arguments, reply)
+        return reply
+
+    def send(self, script: Script, keys: Sequence[str], arguments: Arguments, sink: Sink) -> None:
+        """Run one script; its reply goes to `sink`."""
+        command = ScriptCommand(script, keys, arguments, sink)
         if self._writes.refusal:
             # Answered just before the script is: the first that runs is the end of it.
             self._ask_writes()
@@ -118,7 +123,6 @@ class RedisStore:
             command.fail(LedgerUnavailable())
         else:
             self._link.send(command)
-        return reply
 
     async def read_info(self, section: str, name: str) -> str:
         """Return one value of the server's INFO; empty where it does not tell it.

@@ -142,10 +142,10 @@ class Dashboard:
             raise Overloaded("Too many connections are open for one more dashboard")
         watcher = self.live.open(request.connection.abort)
         response = Response(200, _STREAM, None)
-        response.force_close()
+        response.close_after()
         request.connection.cancel_if_left()
         try:
-            await response.prepare(request)
+            response.send(request)
             await response.write(_write_opening(ends_at))
             async with asyncio.timeout(min(ends_at - time.time(), _LONGEST_SECONDS)):
                 await watcher.receive(response.write)
