@@ -114,7 +114,9 @@ async def _finish(calls: Calls, ledger: Ledger) -> None:
     with suppress(LedgerUnavailable):
         await tasks.count_refusals(ledger, calls.reports)
     if not await ledger.delivered(_LAST_WORDS_SECONDS):
-        _log.error("unconfirmed", resolutions=ledger.unconfirmed, hint="their holds expire")
+        _log.error(
+            "resolutions_unconfirmed", resolutions=ledger.unconfirmed, hint="their holds expire"
+        )
 
 
 @asynccontextmanager

@@ -169,7 +169,10 @@ class Observer:
         body, encoding, seen_at = await self._upstream.fetch_token()
         observation = self.read(read_envelope(body, encoding), seen_at)
         if observation is None:
-            _log.error("no_reading", hint="Keepa's /token told no balance: is the key right?")
+            _log.error(
+                "token_reading_missing",
+                hint="Keepa's /token answered without a balance: is the key right?",
+            )
             raise BalanceUnknown
         self._turn = None
         return self._expect(await self._ledger.observe(turn, observation))

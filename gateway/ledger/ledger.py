@@ -335,7 +335,7 @@ class Ledger:
         try:
             await self.keep()
         except LedgerUnavailable:
-            _log.warning("keep_failed")
+            _log.warning("holds_not_restored")
 
     def _resolve(self, call_id: str, script: Script, arguments: Arguments) -> None:
         self._live.pop(call_id, None)

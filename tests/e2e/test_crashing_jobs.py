@@ -51,7 +51,7 @@ async def test_a_crashed_observer_comes_back_and_one_that_keeps_crashing_ends_th
         assert await gateway.ended(20) == 1
         assert await slow.verdicts() == {"200": 4}
         events = [line["event"] for line in gateway.lines()]
-        assert "unconfirmed" not in events
+        assert "resolutions_unconfirmed" not in events
         assert events.index("job_keeps_crashing") < events.index("stopped")
     finally:
         if not gateway.has_ended:

@@ -97,7 +97,7 @@ class Detour:
                 self._ask(self._link, self._waiting.pop(0))
             await until_one_ends(self._link.serve(), self._wait_idle())
         except Exception as error:  # noqa: BLE001 - whatever broke it, the slot's owner is asked again
-            _log.warning("detour_failed", error=type(error).__name__)
+            _log.warning("migration_target_unreachable", error=type(error).__name__)
         finally:
             self._link = None
             while self._waiting:

@@ -217,7 +217,7 @@ class Machines:
         """
         simulator = await self.simulate(key="not-known-yet", rate=rate).started()
         gateway = await self.serve(keepa_base_url=simulator.url, **settings).started()
-        await until(lambda: gateway.logged("no_reading"))
+        await until(lambda: gateway.logged("token_reading_missing"))
         watch = Stopwatch()
         await simulator.begin(tokens, lump_in_ms)
 
