@@ -58,13 +58,14 @@ PROFILES: dict[str, Callable[[Kind], bool]] = {
     "mixed": lambda kind: not kind.breaks,
     "all": lambda _: True,
     "calm": lambda _: False,
+    "pressure": lambda kind: kind.of == "compound" and not kind.breaks,
     "exact": lambda kind: not (kind.breaks or kind.leaves_doubt or kind.loses),
     "network": lambda kind: kind.of == "network",
     "redis": lambda kind: kind.of in {"redis", "compound"} and not kind.breaks,
     "gateway": lambda kind: kind.of in {"gateway", "compound"} and not kind.breaks,
     "keepa": lambda kind: kind.of == "keepa" and not kind.breaks,
 }
-"""Which kinds a story of each profile may have."""
+"""Which kinds a story of each profile may have; under `pressure` all tokens are asked for."""
 
 
 def _one(fleet: "Fleet", chance: random.Random) -> "Gateway":
@@ -653,18 +654,46 @@ async def emptied_while_calls_lag(fleet: "Fleet", chance: random.Random) -> None
     await lagging
 
 
+async def _after_a_lump(fleet: "Fleet", chance: random.Random, seconds: float) -> None:
+    """Return so long after a lump: then most calls are under way."""
+    refill_in = fleet.keepa.state()["refill_in_ms"] / 1000
+    await asyncio.sleep(refill_in + seconds)
+
+
 @_kind("compound", leaves_doubt=True)
 async def emptied_while_one_is_apart(fleet: "Fleet", chance: random.Random) -> None:
-    """One gateway brings its live holds back late, but within the learning time."""
+    """One gateway, whose calls are long on their way, brings its holds back late, but in time."""
     gateway = _one(fleet, chance)
-    lagging = asyncio.create_task(reorders_calls(fleet, chance))
-    await _pause(chance, 0.3, 1)
+    await _after_a_lump(fleet, chance, -0.3)
+    way = (gateway.node, KEEPA)
+    slowing = asyncio.create_task(_slow_way(fleet, way, chance.uniform(3, 5), 6))
+    await _pause(chance, 0.5, 1.3)
     async with fleet.redis_lock:
-        parting = asyncio.create_task(_part(fleet, gateway.node, REDIS, chance.uniform(0.5, 1.4)))
+        apart_seconds = chance.uniform(0.5, 1.4)
+        parting = asyncio.create_task(_part(fleet, gateway.node, REDIS, apart_seconds))
         await asyncio.sleep(0)
         await _restart_redis(fleet, fleet.redis.empty(), 0.05)
         await parting
-    await lagging
+    await slowing
+
+
+@_kind("compound", leaves_doubt=True)
+async def emptied_after_a_lump(fleet: "Fleet", chance: random.Random) -> None:
+    """The store is emptied when all have calls on their way."""
+    await _after_a_lump(fleet, chance, -0.3)
+    slowing = asyncio.create_task(_slow_way(fleet, ("", KEEPA), chance.uniform(2, 5), 6))
+    await _pause(chance, 0.5, 1.3)
+    await emptied(fleet, chance)
+    await slowing
+
+
+@_kind("compound", leaves_doubt=True)
+async def replies_lost_after_a_lump(fleet: "Fleet", chance: random.Random) -> None:
+    """Replies of Redis are lost when most is asked of it."""
+    await _after_a_lump(fleet, chance, -0.2)
+    fleet.redis.loses_replies = 0.3
+    await _pause(chance, 0.5, 2)
+    fleet.redis.loses_replies = 0.0
 
 
 @_kind("compound", leaves_doubt=True)

@@ -148,6 +148,9 @@ async def _end_in_quiet(fleet: Fleet) -> None:
     longest_age = fleet.story.settings["balance_max_age_seconds"]
     # Of a full bucket, what was spent before a lump is only known to have come back after it.
     await asyncio.sleep(max(HOLD_SECONDS, 60) + longest_age + 10)
+    # Our lump may be a little later than Keepa's, never earlier.
+    if not 2 < (refill_in := fleet.keepa.state()["refill_in_ms"] / 1000) < 58:
+        await asyncio.sleep(refill_in % 58 + 3)
     for gateway in fleet.gateways:
         if status := await _read_status(fleet, probe, gateway.node):
             judges.look_at_status(gateway.node, status)

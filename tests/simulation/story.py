@@ -18,6 +18,8 @@ _BOUNDARIES = (
     (2028, 2, 29, 0), (2028, 3, 1, 0),
 )  # fmt: skip
 
+_PRESSED = {"rate_limit_per_minute": 0, "max_concurrency": 100}
+
 CALLERS = {
     "poller": 4, "burst": 3, "batch": 3, "finder": 2, "stock": 3, "waiter": 4, "hasty": 2,
     "slow": 1, "wrong": 1, "looker": 1,
@@ -79,25 +81,28 @@ def draw_story(seed: int, seconds: float = 120, profile: str = "mixed") -> Story
         profile: Which faults there may be; see `faults.PROFILES`.
     """
     chance = random.Random(f"{seed}-story")
-    rate = chance.choice((20, 120, 600, 3000, 3000))
+    is_pressed = profile == "pressure"
+    rate = chance.choice((120, 300, 600) if is_pressed else (20, 120, 600, 3000, 3000))
     # Swarm testing: each story has a part of the kinds only, so that rare pairs meet often.
     allowed = [kind for kind in KINDS if PROFILES[profile](KINDS[kind])]
     share = chance.choice((0.1, 0.3, 0.6, 1.0))
     kinds = [kind for kind in allowed if chance.random() < share] or allowed[:1]
     every = chance.choice((2, 5, 15))
     count = max(1, int(seconds / every)) if allowed else 0
-    callers_there = chance.choice((6, 12, 24))
+    callers_there = 24 if is_pressed else chance.choice((6, 12, 24))
     return Story(
         seed=seed,
         seconds=seconds,
         profile=profile,
-        gateways=chance.choice((1, 2, 2, 2, 3, 5)),
+        gateways=2 if is_pressed else chance.choice((1, 2, 2, 2, 3, 5)),
         # Poor ones refuse nearly all, and are near the floor; rich ones have much in flight.
-        tokens=chance.choice((FLOOR + 5, rate, 3 * rate, 60 * rate, 60 * rate, 60 * rate)),
+        tokens=FLOOR + 5
+        if is_pressed
+        else chance.choice((FLOOR + 5, rate, 3 * rate, 60 * rate, 60 * rate, 60 * rate)),
         refill_rate=rate,
         first_lump_in_ms=chance.randrange(1_000, 60_000),
         begins_at=_draw_begin(chance, seconds),
-        settings=_draw_settings(chance),
+        settings={**_draw_settings(chance), **(_PRESSED if is_pressed else {})},
         policies=_draw_policies(chance, rate),
         callers=tuple(_draw_caller(chance, number) for number in range(callers_there)),
         faults=tuple(
