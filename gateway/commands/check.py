@@ -12,6 +12,7 @@ from gateway.alerts.texts import describe_test
 from gateway.alerts.webhook import Webhook
 from gateway.app import make_allowances, make_origin, make_rules, open_store, upstream_of
 from gateway.balance import Events
+from gateway.commands.repeats import describe_repeats
 from gateway.commands.start import read_settings_and_log
 from gateway.errors import BadSetting, LedgerUnavailable, Refusal, UpstreamUnreachable
 from gateway.keepa.costs import CostTable
@@ -86,6 +87,8 @@ async def check_setup(settings: Settings, misspelt: Sequence[str] = ()) -> Repor
     _check_callers(settings, report)
     await _check_store(settings, report)
     await _check_keepa(settings, report)
+    if repeats := await describe_repeats(settings):
+        report.good(repeats)
     for name, value, is_default in settings.in_force():
         report.lines.append(f"setting  {name}={value}{' (default)' if is_default else ''}")
     return report

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from functools import partial
 
 import pytest
 from support.gateways.command import run_beside
@@ -11,6 +12,7 @@ from support.keepa.scripted import scripted_keepa
 from support.network.certificates import serve_with, sign_for_loopback
 from support.network.webhook_receiver import SECRET_PATH, receiving
 from support.redis.server import MISSING, REDIS_SERVER, RedisServer
+from support.waiting import until
 
 PASSWORD = "hunter2-of-redis"
 
@@ -272,3 +274,27 @@ async def test_check_has_nothing_against_good_policies(keepa):
     )  # fmt: skip
     assert (code, told["bad"]) == (0, [])
     assert "of-shop" not in str(told)
+
+
+async def test_a_running_gateway_is_asked_what_it_paid_again(serve, simulator, keepa):
+    """What a cache would have saved, in tokens and minutes; no line where none runs, or tells."""
+    gateway = await serve(simulator, admin_token="of-the-operator")
+    product = "/product?domain=1&asin=B0MAX00001,B0MAX00002&key=k"
+    for _ in range(2):
+        assert (await gateway.ask(product)).status == 200
+    port, setup = int(gateway.url.rpartition(":")[2]), {"keepa_base_url": keepa.url}
+
+    async def repeats(**settings):
+        _, told = await check(**setup, **settings)
+        return [line for line in told["good"] if line.startswith("repeats")]
+
+    asked = await until(partial(repeats, port=port, admin_token="of-the-operator"))
+    assert asked == [
+        (
+            f"repeats: the gateway at port {port} has paid 2 tokens (0.1 minutes of the plan) for "
+            "answers that it had paid for within a day, since it started"
+        )
+    ]
+    assert await repeats(port=port, admin_token="of-nobody") == []
+    assert await repeats(port=int(keepa.url.rpartition(":")[2])) == []
+    assert await repeats(port=0) == []
