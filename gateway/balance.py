@@ -74,6 +74,7 @@ INCONSISTENCIES = (
     "holds_lost",
     "expiries_lost",
     "starts_lost",
+    "queue_lost",
     "services_lost",
     "sum_below_zero",
     "window_below_zero",

@@ -60,6 +60,11 @@ class Ledger:
         self._listener = listener
         self._hold_us = int(rules.hold_seconds * _US)
         self._rate = rules.rate_per_minute, rules.rate_burst
+        # As terms.lua reads it.
+        self._rules_record = (
+            f"{self._hold_us}|{int(rules.stale_seconds * _US)}|{rules.rate_per_minute}|"
+            f"{rules.rate_burst}|{self._name}"
+        )
         self._epoch = 0
         self._doubt_at = 0
         # In doubt or in flight: what a new epoch has to learn of.
@@ -86,23 +91,8 @@ class Ledger:
                 quote also: the store would take no hold.
         """
         began_at = time.monotonic()
-        rules = self._rules
         script = scripts.RESERVE
-        arguments = (
-            ask.call_id,
-            ask.tokens,
-            ask.terms.floor,
-            self._hold_us,
-            ask.service,
-            ask.endpoint,
-            *self._rate,
-            int(rules.stale_seconds * _US),
-            ask.terms.argument,
-            ask.purpose,
-            int(ask.wait_seconds * _US),
-            ask.place,
-            self._name,
-        )
+        arguments = (ask.record, ask.terms.record, self._rules_record)
         try:
             # Not by way of _run: one coroutine less for each call.
             asked = Pause()
@@ -147,11 +137,15 @@ class Ledger:
 
     def leave(self, call_id: str, place: str) -> None:
         """The call is given up before it was admitted: what it may hold by now is released."""
-        self._resolve(call_id, scripts.RELEASE, lambda: (call_id, 0, place))
+        self._resolve(call_id, scripts.RELEASE, lambda: (f"{call_id}|0|{place}",))
 
-    async def next_in_queue(self) -> Served:
-        """Ask which of this gateway's waiting calls would run now; raises LedgerUnavailable."""
-        reply = await self._run(scripts.NEXT_IN_QUEUE, lambda: (self._name, *self._rate))
+    async def next_in_queue(self, place: str = "") -> Served:
+        """Ask which of this gateway's waiting calls would run now; raises LedgerUnavailable.
+
+        Args:
+            place: Of the call that waits longest; the store says so where it has lost it.
+        """
+        reply = await self._run(scripts.NEXT_IN_QUEUE, lambda: (self._name, *self._rate, place))
         slot_wait_us, is_forgotten, places = reply.extra
         return Served(
             [place.decode() for place in places],
@@ -167,25 +161,20 @@ class Ledger:
             LedgerUnavailable: Nothing was added; ReplyLost: it may have been.
         """
         flat = [part for names, calls in counts.items() for part in (*names, calls)]
-        await self._run(scripts.COUNT_REFUSALS, lambda: (len(counts), *flat))
+        await self._run(scripts.COUNT_REFUSALS, lambda: flat)
 
     def settle(self, hold: Hold, consumed: int, observation: Observation | None = None) -> None:
         """The call consumed that much: delivered in the background, surely and once."""
-        head = (
-            hold.id, consumed, hold.tokens, hold.service, hold.endpoint, hold.epoch,
-            hold.consumed_then,
-        )  # fmt: skip
+        ended = hold.ended_record(consumed)
 
         def arguments() -> Sequence[str | int]:
-            if observation is None:
-                return (*head, 0)
-            return (*head, 1, *observation.arguments(time.monotonic()))
+            return (ended, observation.record(time.monotonic()) if observation else "")
 
         self._resolve(hold.id, scripts.SETTLE, arguments)
 
     def release(self, hold: Hold) -> None:
         """The call surely consumed nothing: delivered in the background."""
-        self._resolve(hold.id, scripts.RELEASE, lambda: (hold.id, hold.epoch, ""))
+        self._resolve(hold.id, scripts.RELEASE, lambda: (f"{hold.id}|{hold.epoch}|",))
 
     def doubt(self, hold: Hold) -> None:
         """The call may have consumed its reservation: the hold stays until it expires.
@@ -208,14 +197,11 @@ class Ledger:
 
     def _keep_arguments(self, holds: list[Hold]) -> Sequence[str | int]:
         now = time.monotonic()
-        arguments: list[str | int] = [len(holds)]
-        for hold in holds:
-            age_us = int((now - hold.began_at) * _US)
-            arguments += (
-                hold.id, hold.tokens, age_us, max(0, self._hold_us - age_us), hold.epoch,
-                hold.service, hold.endpoint,
-            )  # fmt: skip
-        return arguments
+        ages = [int((now - hold.began_at) * _US) for hold in holds]
+        return [
+            hold.live_record(age_us, max(0, self._hold_us - age_us))
+            for hold, age_us in zip(holds, ages, strict=True)
+        ]
 
     async def is_fresh(self) -> bool:
         """Say whether the observation needs no refresh; raises LedgerUnavailable."""
@@ -239,7 +225,7 @@ class Ledger:
         """Weigh a `/token` answer; raises LedgerUnavailable."""
         reply = await self._run(
             scripts.OBSERVE,
-            lambda: (turn.epoch, turn.balance.consumed, *observation.arguments(time.monotonic())),
+            lambda: (turn.epoch, turn.balance.consumed, observation.record(time.monotonic())),
         )
         return self._outlook(reply)
 

@@ -94,7 +94,7 @@ class Queue:
         """Ask the store whose turn it is, and tell them; return for how long not to ask again."""
         now = time.monotonic()
         try:
-            served = await self._ledger.next_in_queue()
+            served = await self._ledger.next_in_queue(next(iter(self._waiting), ""))
         except LedgerUnavailable:
             if now - self._heard_at > _AWAY_AT_MOST_SECONDS:
                 # What they ask next tells them so.

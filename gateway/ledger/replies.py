@@ -8,7 +8,7 @@ from gateway.ledger.values import Overview, RequestRate, Usage
 
 
 class Code(IntEnum):
-    """First element of every reply; the same numbers stand in `shared.lua`."""
+    """First element of every reply; the same numbers stand in `reply.lua`."""
 
     DONE = 0
     UNKNOWN = 1
@@ -33,15 +33,13 @@ class Reply(NamedTuple):
     extra: list[Any]
 
 
-_EVENTS_AT = 10
-_DOUBT_AT = 16
-_INCONSISTENT_AT = 18
-_EXTRA_AT = 19
+_KNOWN_AT, _DOUBTFUL_AT, _NOTICED_AT = 2, 10, 12
 
 
 def read_reply(raw: list[Any]) -> Reply:
-    """Read the list that `reply` in `shared.lua` returns."""
-    known, tokens, held, rate, flow, lump_us, observed_us, consumed = raw[2:_EVENTS_AT]
+    """Read the list that `report` in `reply.lua` returns."""
+    known, tokens, held, rate, flow, lump_us, observed_us, consumed = raw[_KNOWN_AT:_DOUBTFUL_AT]
+    doubtful, doubt_at, noticed = raw[_DOUBTFUL_AT : _NOTICED_AT + 1]
     balance = Balance(
         known=known == 1,
         tokens=tokens,
@@ -52,20 +50,16 @@ def read_reply(raw: list[Any]) -> Reply:
         lump_in_ms=-(-lump_us // 1000),
         observed_ms_ago=observed_us // 1000,
         consumed=consumed,
-        doubtful=raw[_DOUBT_AT],
+        doubtful=doubtful,
     )
-    events = raw[_EVENTS_AT:_DOUBT_AT]
-    noticed = Events(*events) if any(events) else NO_EVENTS
-    if inconsistent := raw[_INCONSISTENT_AT]:
-        noticed = noticed._replace(inconsistent=inconsistent.decode())
-    return Reply(
-        raw[0],
-        int(raw[1]),
-        balance,
-        noticed,
-        raw[_DOUBT_AT + 1],
-        raw[_EXTRA_AT:],
-    )
+    events = NO_EVENTS if noticed == 0 else _read_events(noticed)
+    return Reply(raw[0], raw[1], balance, events, doubt_at, raw[_NOTICED_AT + 1 :])
+
+
+def _read_events(noticed: list[Any]) -> Events:
+    """Read the list that `take` in `notices.lua` returns."""
+    lost, spent, back, reaped, reaped_tokens, overrun, inconsistent = noticed
+    return Events(lost, spent, back, reaped, reaped_tokens, overrun, inconsistent.decode())
 
 
 def read_overview(reply: Reply) -> Overview:

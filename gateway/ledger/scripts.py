@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-_TEXTS = files("gateway.ledger") / "lua"
+_FOLDER = files("gateway.ledger") / "lua"
+_INCLUDE, _INCLUDE_RARE = "-- include: ", "-- include when needed: "
+_WHEN_NEEDED = """\
+local function when_needed(make)
+  local made
+  return function()
+    made = made or make()
+    return made
+  end
+end
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,42 +29,61 @@ class Script:
     """Whether its text runs any number of transitions in one go, and is told which (batch.lua)."""
 
 
-def _read(name: str, parts: tuple[str, ...], *, is_of_batch: bool = False) -> Script:
-    text = "\n".join((_TEXTS / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+def _compose(name: str) -> str:
+    """Return the text of a script, behind the modules that it includes, each once.
+
+    A module is a file that returns a table or a function, which goes by the file's name in those
+    that include it. Lua makes all of it anew each time that the script runs: what is rarely needed
+    is included so, and made when `name()` is called first.
+    """
+    modules: dict[str, str] = {}
+
+    def include(name: str) -> str:
+        text = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+        for other, is_rare in includes_of(text).items():
+            if other not in modules:
+                made = f"function()\n{include(other)}end"
+                value = f"when_needed({made})" if is_rare else f"({made})()"
+                modules[other] = f"local {other} = {value}\n"
+        return text
+
+    text = include(name)
+    return (_WHEN_NEEDED if modules else "") + "".join(modules.values()) + text
+
+
+def includes_of(text: str) -> dict[str, bool]:
+    """Return the names of the modules that a file includes, and whether each is rarely needed."""
+    return {
+        name: head == _INCLUDE_RARE
+        for head in (_INCLUDE, _INCLUDE_RARE)
+        for line in text.splitlines()
+        if line.startswith(head)
+        for name in line.removeprefix(head).split(", ")
+    }
+
+
+def _read(name: str, file: str = "", *, is_of_batch: bool = False) -> Script:
+    text = _compose(file or name)
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(name, text, sha, is_of_batch)
 
 
-def _compose(*parts: str) -> Script:
-    """Return the transition of the last part, which stands behind the shared steps."""
-    return _read(parts[-1], ("shared", "begin", *parts))
-
-
-def _of_batch(name: str) -> Script:
-    """Return one of the transitions that each call to Keepa takes."""
-    parts = ("shared", "begin", "queue", "reserve", "settle", "release", "batch")
-    return _read(name, parts, is_of_batch=True)
-
-
-def _stand_alone(name: str) -> Script:
-    """Return a script that has keys of its own, and no part in the accounting."""
-    return _read(name, (name,))
-
-
-RESERVE = _of_batch("reserve")
-SETTLE = _of_batch("settle")
-RELEASE = _of_batch("release")
-RESTORE_HOLDS = _compose("restore_holds")
-OBSERVE = _compose("refresh", "observe")
-CLAIM_REFRESH = _compose("refresh", "claim_refresh")
-OVERVIEW = _compose("queue", "overview")
-NEXT_IN_QUEUE = _compose("queue", "next_in_queue")
-COUNT_REFUSALS = _compose("count_refusals")
-CHRONICLE = _stand_alone("chronicle")
-ALARM_SEEN = _stand_alone("alarm_seen")
-ALARM_POSTED = _stand_alone("alarm_posted")
-OPEN_OUTAGES = _stand_alone("open_outages")
-READ_USAGE = _stand_alone("read_usage")
+# The transitions that each call to Keepa takes.
+RESERVE = _read("reserve", "batch", is_of_batch=True)
+SETTLE = _read("settle", "batch", is_of_batch=True)
+RELEASE = _read("release", "batch", is_of_batch=True)
+RESTORE_HOLDS = _read("restore_holds")
+OBSERVE = _read("observe")
+CLAIM_REFRESH = _read("claim_refresh")
+OVERVIEW = _read("overview")
+NEXT_IN_QUEUE = _read("next_in_queue")
+COUNT_REFUSALS = _read("count_refusals")
+# These have keys of their own, and no part in the accounting.
+CHRONICLE = _read("chronicle")
+ALARM_SEEN = _read("alarm_seen")
+ALARM_POSTED = _read("alarm_posted")
+OPEN_OUTAGES = _read("open_outages")
+READ_USAGE = _read("read_usage")
 
 ALL = (
     RESERVE,
@@ -81,14 +110,14 @@ def words_of(calls: Sequence[tuple[Script, Sequence[str | int]]]) -> Sequence[st
     script, arguments = calls[0]
     if not script.is_of_batch:
         return arguments
-    words: list[str | int] = [len(calls)]
+    words: list[str | int] = []
     for script, arguments in calls:
-        words += (script.name, len(arguments), *arguments)
+        words += (script.name, *arguments)
     return words
 
 
 def name_keys(account: str) -> tuple[str, ...]:
-    """Return the ledger's keys in the order of `shared.lua`.
+    """Return the ledger's keys in the order of `keys.lua`.
 
     The braces are one hash tag, so a cluster keeps them together. `account` is a digest of the
     account's key, never the key.

@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 AT_MOST = 20_000
 # Room is made for so many at once: looking for the oldest takes a look at all.
 _ROOM = AT_MOST // 20
-# As MARKER_LIFE in shared.lua: how long the store knows a resolved id.
+# As LIFE in markers.lua: how long the store knows a resolved id.
 _MARKER_SECONDS = 600
 
 

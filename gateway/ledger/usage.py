@@ -10,7 +10,7 @@ from gateway.ledger.scripts import READ_USAGE, name_keys, name_usage_key
 from gateway.ledger.store import Store
 
 DAYS_KEPT = 35
-"""`USAGE_SECONDS` in shared.lua is a day more: the first of these days is there whole."""
+"""`USAGE_SECONDS` in counters.lua is a day more: the first of these days is there whole."""
 
 # Each of an hour's fields, 2 200 at most, costs Redis half a microsecond: no script keeps it long.
 _HOURS_AT_A_TIME = 2
@@ -30,7 +30,7 @@ class HourKeys:
         self._begins_at = self._ends_at = -math.inf
 
     def now(self) -> tuple[str, ...]:
-        """Return the keys in the order of `shared.lua`."""
+        """Return the keys in the order of `keys.lua`."""
         # A clock may be set back, too.
         if not self._begins_at <= time.time() < self._ends_at:
             self._renew()

@@ -35,15 +35,11 @@ class Observation(NamedTuple):
     seen_at: float
     """When its headers came, on this process' monotonic clock."""
 
-    def arguments(self, now: float) -> tuple[int, ...]:
-        """ARGV of `read_observation`; `now`: the moment of writing, which the age counts to."""
-        age_us = int((now - self.seen_at) * _US)
+    def record(self, now: float) -> str:
+        """Return it as `observation.lua` reads it; `now`: the moment of writing."""
+        age_us = max(0, int((now - self.seen_at) * _US))
         return (
-            self.tokens_left,
-            self.refill_in_ms,
-            self.refill_rate,
-            self.flow_micro,
-            max(0, age_us),
+            f"{self.tokens_left}|{self.refill_in_ms}|{self.refill_rate}|{self.flow_micro}|{age_us}"
         )
 
 
@@ -57,7 +53,7 @@ class Terms:
         tokens_per_day: The same for one day.
         max_concurrency: Live holds, those in doubt included.
         overdraft: Whether a call dearer than the bucket may run, alone, from a full one.
-        argument: ARGV of `read_terms`; empty where nothing but the account's floor counts.
+        record: As `terms.lua` reads it.
     """
 
     floor: int
@@ -66,18 +62,14 @@ class Terms:
     tokens_per_day: int = 0
     max_concurrency: int = 0
     overdraft: bool = False
-    argument: str = field(init=False)
+    record: str = field(init=False)
 
     def __post_init__(self) -> None:
-        own = (
-            self.is_own_floor,
-            self.tokens_per_hour,
-            self.tokens_per_day,
-            self.max_concurrency,
-            self.overdraft,
+        record = (
+            f"{self.floor}|{self.is_own_floor:d}|{self.tokens_per_hour}|{self.tokens_per_day}|"
+            f"{self.max_concurrency}|{self.overdraft:d}"
         )
-        text = "|".join(str(int(value)) for value in own) if any(own) else ""
-        object.__setattr__(self, "argument", text)
+        object.__setattr__(self, "record", record)
 
 
 class Purpose(StrEnum):
@@ -108,6 +100,14 @@ class Ask(NamedTuple):
     place: str = ""
     """The one that an earlier attempt under the same id took; empty: none."""
 
+    @property
+    def record(self) -> str:
+        """As `reserve.lua` reads it."""
+        return (
+            f"{self.call_id}|{self.tokens}|{self.service}|{self.endpoint}|{self.purpose}|"
+            f"{int(self.wait_seconds * _US)}|{self.place}"
+        )
+
 
 class Hold(NamedTuple):
     """A live reservation of this gateway."""
@@ -121,6 +121,20 @@ class Hold(NamedTuple):
     """C when it was reserved: goes with its answer's observation."""
     began_at: float
     """Monotonic, before the reserve was sent: never later than the store's own start."""
+
+    def ended_record(self, consumed: int) -> str:
+        """Return what `settle.lua` reads of its end."""
+        return (
+            f"{self.id}|{consumed}|{self.tokens}|{self.epoch}|{self.consumed_then}|"
+            f"{self.service}|{self.endpoint}"
+        )
+
+    def live_record(self, age_us: int, left_us: int) -> str:
+        """Return it as `restore_holds.lua` reads it."""
+        return (
+            f"{self.id}|{self.tokens}|{age_us}|{left_us}|{self.epoch}|"
+            f"{self.service}|{self.endpoint}"
+        )
 
 
 class Admission(NamedTuple):

@@ -136,7 +136,7 @@ async def test_holds_that_end_while_they_are_counted_are_subtracted_once(
     await counted.fill(_HOLD)
     ledger.store._run_id += "'"
     for n, hold in enumerate(own):
-        await run(ledger, scripts.COUNT_REFUSALS, 0)
+        await run(ledger, scripts.COUNT_REFUSALS)
         if n % 2:
             await settle(ledger, hold, 2)
     for _ in range(30):

@@ -8,6 +8,7 @@ import pytest
 from support.ledger.calls import (
     ask_under,
     know,
+    record,
     release,
     reserve_under,
     run,
@@ -287,10 +288,10 @@ async def test_what_comes_back_to_an_emptied_store_counts_where_it_began(
     epoch = (await run(ledger, scripts.OVERVIEW, 0, 0)).epoch
     await flush()
     await pass_time(3 * MINUTE + 10)
-    new = ("new", 20, 5_000_000, 145_000_000, epoch, "shop", "product")
-    old = ("old", 30, 60_000_000, 90_000_000, epoch, "shop", "product")
+    new = record("new", 20, 5_000_000, 145_000_000, epoch, "shop", "product")
+    old = record("old", 30, 60_000_000, 90_000_000, epoch, "shop", "product")
     for _ in range(2):
-        await run(ledger, scripts.RESTORE_HOLDS, 2, *new, *old)
+        await run(ledger, scripts.RESTORE_HOLDS, new, old)
         assert await windows(ledger) == (20, 50)
     await settle(ledger, Hold("old", 30, "shop", "product", epoch, 0, 0.0), 0)
     assert await windows(ledger) == (20, 20)

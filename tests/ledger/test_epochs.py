@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from support.ledger.calls import (
     accounts,
     ask,
+    ended,
     know,
     observed,
     reserve,
@@ -67,7 +68,7 @@ async def test_a_call_of_an_older_epoch_is_charged_once_without_its_hold(
     await flush()
     await know(ledger, 100)
     assert await accounts(ledger) == (100, 0, 0)
-    late = ("a", 15, 20, "shop", "product", hold.epoch, hold.consumed_then, 1, 999, 1_000, 40, 0, 0)
+    late = ended(hold, 15, 999, 1_000, 40, 0, 0)
     codes = [(await run(ledger, scripts.SETTLE, *late)).code for _ in range(3)]
     assert codes == [Code.DONE, Code.RESOLVED, Code.RESOLVED]
     assert await accounts(ledger) == (85, 0, 15)

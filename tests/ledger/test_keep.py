@@ -6,7 +6,9 @@ import pytest
 from support.ledger.calls import (
     accounts,
     ask,
+    ended,
     know,
+    record,
     release,
     reserve,
     run,
@@ -59,7 +61,7 @@ async def test_keeping_twice_holds_once(ledger: Ledger, flush: Flush) -> None:
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 20)
     await flush()
-    kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
+    kept = [record("a", 20, 0, 150_000_000, hold.epoch, "shop", "product")]
     assert [(await run(ledger, scripts.RESTORE_HOLDS, *kept)).extra[0] for _ in range(3)] == [
         1,
         0,
@@ -73,7 +75,7 @@ async def test_a_hold_missing_in_its_own_epoch_is_resolved_already(ledger: Ledge
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 20)
     await settle(ledger, hold, 20)
-    kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
+    kept = [record("a", 20, 0, 150_000_000, hold.epoch, "shop", "product")]
     assert (await run(ledger, scripts.RESTORE_HOLDS, *kept)).extra[0] == 0
     assert await accounts(ledger) == (80, 0, 20)
 
@@ -90,10 +92,10 @@ async def test_keep_leaves_the_holds_of_this_epoch_alone(ledger: Ledger) -> None
 async def test_a_keep_with_a_bad_argument_holds_nothing(ledger: Ledger) -> None:
     """Refused before the first write: held stays the sum of the live holds."""
     await know(ledger, 100)
-    good = ("a", 20, 0, 150_000_000, 1, "shop", "product")
-    bad = ("b", "many", 0, 150_000_000, 1, "shop", "product")
+    good = record("a", 20, 0, 150_000_000, 1, "shop", "product")
+    bad = record("b", "many", 0, 150_000_000, 1, "shop", "product")
     with pytest.raises(LedgerUnavailable):
-        await run(ledger, scripts.RESTORE_HOLDS, 2, *good, *bad)
+        await run(ledger, scripts.RESTORE_HOLDS, good, bad)
     look = await ledger.overview()
     assert (look.balance.held, look.live_holds) == (0, 0)
 
@@ -105,9 +107,9 @@ async def test_a_hold_comes_back_with_what_is_left_of_its_life(
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 20)
     await flush()
-    young = ("a", 20, 140_000_000, 10_000_000, hold.epoch, "shop", "product")
-    old = ("b", 30, 150_000_000, 0, hold.epoch, "shop", "product")
-    await run(ledger, scripts.RESTORE_HOLDS, 2, *young, *old)
+    young = record("a", 20, 140_000_000, 10_000_000, hold.epoch, "shop", "product")
+    old = record("b", 30, 150_000_000, 0, hold.epoch, "shop", "product")
+    await run(ledger, scripts.RESTORE_HOLDS, young, old)
     assert await accounts(ledger) == (0, 20, 0)
     await pass_time(10)
     assert await accounts(ledger) == (0, 0, 20)
@@ -122,8 +124,8 @@ async def test_a_hold_that_came_back_is_in_flight_for_headers_after_its_start(
     hold = await reserve(open_ledger(), "a", 20)
     await flush()
     await know(ledger, 100)
-    kept = ("a", 20, 10_000_000, 140_000_000, hold.epoch, "shop", "product")
-    await run(ledger, scripts.RESTORE_HOLDS, 1, *kept)
+    kept = record("a", 20, 10_000_000, 140_000_000, hold.epoch, "shop", "product")
+    await run(ledger, scripts.RESTORE_HOLDS, kept)
     await know(ledger, 80, 35_000, age=5.0)
     assert await accounts(ledger) == (100, 20, 0)
 
@@ -137,7 +139,7 @@ async def test_a_call_of_an_older_epoch_is_charged_once_with_its_hold(
     await flush()
     await ledger.keep()
     await know(ledger, 100)
-    late = ("a", 15, 20, "shop", "product", hold.epoch, hold.consumed_then, 1, 999, 1_000, 40, 0, 0)
+    late = ended(hold, 15, 999, 1_000, 40, 0, 0)
     codes = [(await run(ledger, scripts.SETTLE, *late)).code for _ in range(2)]
     assert codes == [Code.DONE, Code.RESOLVED]
     assert await accounts(ledger) == (85, 0, 15)
@@ -149,7 +151,7 @@ async def test_a_call_settled_before_its_keep_arrives_is_not_held_again(
     """A keep that was written before the settle and runs after it finds the marker."""
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 20)
-    kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
+    kept = [record("a", 20, 0, 150_000_000, hold.epoch, "shop", "product")]
     await flush()
     await settle(ledger, hold, 20)
     assert (await run(ledger, scripts.RESTORE_HOLDS, *kept)).extra[0] == 0
@@ -162,7 +164,7 @@ async def test_a_hold_that_came_back_and_was_released_does_not_come_back_again(
     """A second copy of the keep, from another connection perhaps, finds the marker."""
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 20)
-    kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
+    kept = [record("a", 20, 0, 150_000_000, hold.epoch, "shop", "product")]
     await flush()
     await run(ledger, scripts.RESTORE_HOLDS, *kept)
     await release(ledger, hold)
@@ -176,7 +178,7 @@ async def test_a_call_released_before_its_keep_arrives_is_not_held_again(
     """The same for a call that consumed nothing."""
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 20)
-    kept = (1, "a", 20, 0, 150_000_000, hold.epoch, "shop", "product")
+    kept = [record("a", 20, 0, 150_000_000, hold.epoch, "shop", "product")]
     await flush()
     await release(ledger, hold)
     assert (await run(ledger, scripts.RESTORE_HOLDS, *kept)).extra[0] == 0
@@ -194,6 +196,6 @@ async def test_a_hold_that_came_back_and_was_reaped_is_charged_once(
     await know(ledger, 60, 59_000, rate=1)
     await pass_time(151)
     assert await accounts(ledger) == (40, 0, 20)
-    late = await run(ledger, scripts.SETTLE, "a", 15, 20, "shop", "product", hold.epoch, 0, 0)
+    late = await run(ledger, scripts.SETTLE, *ended(hold, 15))
     assert late.code == Code.RESOLVED
     assert (await accounts(ledger))[1:] == (0, 20)

@@ -40,7 +40,7 @@ async def fill(ledger: Ledger) -> list[Hold]:
     holds = [await reserve_under(ledger, f"c{n}", 50, TERMS) for n in range(3)]
     waiting = await ledger.reserve(Ask("w", 845, Terms(10), "other", "product", wait_seconds=60))
     assert waiting.place
-    await run(ledger, scripts.RELEASE, "gone", 0, "")
+    await run(ledger, scripts.RELEASE, "gone|0|")
     return holds
 
 

@@ -229,8 +229,9 @@ async def test_a_refused_argument_leaves_the_accounts_whole(
     await know(ledger, 100, 59_000, rate=2)
     await reserve(ledger, "a", 30)
     await pass_time(150)
+    asked = "b|1.5|shop|product|admit|0|"
     with pytest.raises(Exception):  # noqa: B017 - LedgerUnavailable; which error is not the point
-        await run(ledger, scripts.RESERVE, "b", "1.5", 10, 1, "shop", "product", 0, 1, 1)
+        await run(ledger, scripts.RESERVE, asked, "10|0|0|0|0|0", "1|1|0|1|gateway")
     assert await accounts(ledger) == (74, 0, 30)
     assert await ask(ledger, "b", 62) == Code.DONE
 

@@ -423,3 +423,18 @@ def scripts_run(server: RedisServer) -> tuple[int, int]:
     found = re.search(rb"cmdstat_evalsha:calls=(\d+),usec=(\d+)", server.command("INFO", "all"))
     assert found
     return int(found[1]), int(found[2])
+
+
+async def test_places_that_the_store_lost_are_taken_again(
+    ledger: Ledger, open_queue: OpenQueue, command: Command, account: str, ear: Any
+) -> None:
+    """Nobody waits until the end of its time for a place that is gone; it is told, once."""
+    await know(ledger, 0)
+    queue = open_queue(ledger)
+    place = await take_place(ledger, "a", 15)
+    turn = asyncio.create_task(queue.wait(place, 59))
+    await until(lambda: "next_in_queue" in [script for script, _ in ear.heard])
+    assert not turn.done()
+    await command("DEL", name_keys(account)[5])
+    assert await seconds_of(turn) < 2
+    assert ear.inconsistent == {"queue_lost"}

@@ -146,7 +146,7 @@ async def test_accounts_do_not_touch_each_other(open_ledger, store, ear) -> None
 async def test_a_reserve_after_its_release_holds_nothing(ledger: Ledger) -> None:
     """A late copy of a reserve that was given up finds the marker, however late it comes."""
     await know(ledger, 100)
-    await run(ledger, scripts.RELEASE, "a", 0, "")
+    await run(ledger, scripts.RELEASE, "a|0|")
     assert await ask(ledger, "a", 30) == Code.RESOLVED
     assert await accounts(ledger) == (100, 0, 0)
 
@@ -154,7 +154,7 @@ async def test_a_reserve_after_its_release_holds_nothing(ledger: Ledger) -> None
 async def test_markers_end(ledger: Ledger, pass_time: PassTime) -> None:
     """A marker outlives every late copy, not the day."""
     await know(ledger, 100)
-    await run(ledger, scripts.RELEASE, "a", 0, "")
+    await run(ledger, scripts.RELEASE, "a|0|")
     await pass_time(599)
     assert await ask(ledger, "a", 0) == Code.RESOLVED
     await pass_time(2)

@@ -7,8 +7,10 @@ import pytest
 from support.ledger.calls import (
     accounts,
     ask,
+    ended,
     know,
     observed,
+    record,
     release,
     reserve,
     run,
@@ -17,16 +19,9 @@ from support.ledger.calls import (
 )
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import Ask, Code, Hold, Ledger, Terms, scripts
+from gateway.ledger import Ask, Code, Ledger, Terms, scripts
 
 PassTime = Callable[[float], Awaitable[None]]
-
-
-def resolution(hold: Hold, consumed: int, *observation: int) -> tuple[str | int, ...]:
-    return (
-        hold.id, consumed, hold.tokens, hold.service, hold.endpoint, hold.epoch,
-        hold.consumed_then, 1 if observation else 0, *observation,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("consumed", [0, 1, 44, 50])
@@ -64,8 +59,8 @@ async def test_settling_twice_charges_once(ledger: Ledger, ear) -> None:
     """A settle that is sent again is answered as resolved and charges nothing."""
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 50)
-    first = await run(ledger, scripts.SETTLE, *resolution(hold, 60))
-    again = await run(ledger, scripts.SETTLE, *resolution(hold, 60))
+    first = await run(ledger, scripts.SETTLE, *ended(hold, 60))
+    again = await run(ledger, scripts.SETTLE, *ended(hold, 60))
     assert (first.code, first.events.overrun) == (Code.DONE, 10)
     assert (again.code, again.events.overrun) == (Code.RESOLVED, 0)
     assert await accounts(ledger) == (40, 0, 60)
@@ -88,8 +83,8 @@ async def test_settling_again_still_takes_the_observation(ledger: Ledger, ear) -
     """What a resent settle says of the bucket is weighed, although it charges nothing."""
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 50)
-    await run(ledger, scripts.SETTLE, *resolution(hold, 50))
-    reply = await run(ledger, scripts.SETTLE, *resolution(hold, 50, 20, 30_000, 20, 0, 0))
+    await run(ledger, scripts.SETTLE, *ended(hold, 50))
+    reply = await run(ledger, scripts.SETTLE, *ended(hold, 50, 20, 30_000, 20, 0, 0))
     # 30 less than expected; and C rose by 50 since the call began, which may be missing in it.
     assert (reply.code, reply.events.spent) == (Code.RESOLVED, 30)
     assert await accounts(ledger) == (-30, 0, 50)
@@ -119,7 +114,7 @@ async def test_a_call_reaped_by_its_own_settle_is_charged_once(
     await know(ledger, 100, 59_000)
     hold = await reserve(ledger, "a", 50)
     await pass_time(150)
-    reply = await run(ledger, scripts.SETTLE, *resolution(hold, 50))
+    reply = await run(ledger, scripts.SETTLE, *ended(hold, 50))
     assert (reply.code, reply.events.reaped) == (Code.RESOLVED, 1)
     assert await accounts(ledger) == (90, 0, 50)
 
@@ -130,7 +125,7 @@ async def test_a_released_call_consumed_nothing(ledger: Ledger) -> None:
     hold = await reserve(ledger, "a", 50)
     await release(ledger, hold)
     assert await accounts(ledger) == (100, 0, 0)
-    again = await run(ledger, scripts.RELEASE, "a", hold.epoch, "")
+    again = await run(ledger, scripts.RELEASE, record("a", hold.epoch, ""))
     assert again.code == Code.RESOLVED
     assert await accounts(ledger) == (100, 0, 0)
 
@@ -141,7 +136,7 @@ async def test_releasing_twice_frees_no_other_hold(ledger: Ledger) -> None:
     await reserve(ledger, "b", 20)
     hold = await reserve(ledger, "a", 50)
     for _ in range(3):
-        await run(ledger, scripts.RELEASE, "a", hold.epoch, "")
+        await run(ledger, scripts.RELEASE, record("a", hold.epoch, ""))
     assert await accounts(ledger) == (100, 20, 0)
 
 
@@ -150,7 +145,7 @@ async def test_a_release_after_the_settle_gives_nothing_back(ledger: Ledger) -> 
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 50)
     await settle(ledger, hold, 50)
-    assert (await run(ledger, scripts.RELEASE, "a", hold.epoch, "")).code == Code.RESOLVED
+    assert (await run(ledger, scripts.RELEASE, record("a", hold.epoch, ""))).code == Code.RESOLVED
     assert await accounts(ledger) == (50, 0, 50)
 
 
@@ -159,7 +154,7 @@ async def test_a_settle_after_the_release_takes_nothing(ledger: Ledger) -> None:
     await know(ledger, 100)
     hold = await reserve(ledger, "a", 50)
     await release(ledger, hold)
-    assert (await run(ledger, scripts.SETTLE, *resolution(hold, 50))).code == Code.RESOLVED
+    assert (await run(ledger, scripts.SETTLE, *ended(hold, 50))).code == Code.RESOLVED
     assert await accounts(ledger) == (100, 0, 0)
 
 
@@ -210,7 +205,7 @@ async def test_a_settle_refused_for_its_arguments_changes_nothing(ledger: Ledger
     hold = await reserve(ledger, "a", 50)
     for bad in ("1.5", "many", ""):
         with pytest.raises(LedgerUnavailable):
-            await run(ledger, scripts.SETTLE, "a", bad, 50, "shop", "product", hold.epoch, 0, 0)
+            await run(ledger, scripts.SETTLE, *ended(hold, bad))
     assert await accounts(ledger) == (100, 50, 0)
 
 

@@ -10,6 +10,7 @@ from support.ledger.calls import (
     ask_under,
     know,
     observed,
+    record,
     release,
     reserve,
     reserve_under,
@@ -55,7 +56,7 @@ async def books(ledger: Ledger) -> dict[str, Any]:
     """Return all that the store knows, apart from how long ago that was."""
     look = await ledger.overview()
     balance = look.balance._replace(lump_in_ms=0, observed_ms_ago=0)
-    slots = await run(ledger, scripts.NEXT_IN_QUEUE, "quoting", *ledger._rate)
+    slots = await run(ledger, scripts.NEXT_IN_QUEUE, "quoting", *ledger._rate, "")
     return look._asdict() | {"balance": balance, "waits_for_slot": slots.extra[0] > 0}
 
 
@@ -201,8 +202,8 @@ async def test_a_blind_hold_that_the_store_has_is_settled_once(ledger: Ledger) -
     await ledger.keep()
     for _ in range(3):
         await settle(ledger, hold, 25)
-        kept = ("a", 30, 0, 150_000_000, 0, "shop", "product")
-        await run(ledger, scripts.RESTORE_HOLDS, 1, *kept)
+        kept = record("a", 30, 0, 150_000_000, 0, "shop", "product")
+        await run(ledger, scripts.RESTORE_HOLDS, kept)
     await ledger.keep()
     assert await accounts(ledger) == (75, 0, 25)
     its_own = await usage(ledger)

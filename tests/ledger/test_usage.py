@@ -310,11 +310,9 @@ async def test_a_script_that_refuses_its_arguments_counts_nothing(ledger, histor
     """A settle or a count that cannot be read leaves the usage as it was."""
     await know(ledger, 100)
     with pytest.raises(LedgerUnavailable):
-        await run(
-            ledger, scripts.COUNT_REFUSALS, 2, "a", "b", "floor", 1, "a", "b", "floor", "many"
-        )
+        await run(ledger, scripts.COUNT_REFUSALS, "a", "b", "floor", 1, "a", "b", "floor", "many")
     with pytest.raises(LedgerUnavailable):
-        await run(ledger, scripts.SETTLE, "x", 5, 5, "shop", "product", 1, "x", 0)
+        await run(ledger, scripts.SETTLE, "x|5|5|1|x|shop|product", "")
     assert await counted(history, clock) == {}
 
 

@@ -154,11 +154,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "no_holds_above": _lua(
         "T7, U without the holds that began before the headers",
-        "observation.tokens + held_before(observation.seen_at), lumps", "observation.tokens, lumps",
+        "observation.tokens + held_before(observation.seen_at), due", "observation.tokens, due",
     ),
     "no_lumps_since": _lua(
         "T7 counts no lump since the headers",
-        "local lumps = lumps_due(lump_at)\n", "local lumps = 0\n",
+        "local due = lumps.due(lump_at)\n", "local due = 0\n",
     ),
     "always_newest": _lua(
         "T7 takes every observation for the truth, inside the interval or not",
@@ -167,8 +167,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "lowest_is_told": _lua(
         "T7 takes what is told, not the lower bound, when it is outside",
-        "state.balance, state.lump_at, state.withheld = lowest, lump_at, 0",
-        "state.balance, state.lump_at, state.withheld = observation.tokens, lump_at, 0",
+        "doubt().correct(lowest, highest, lump_at)",
+        "doubt().correct(observation.tokens, highest, lump_at)",
     ),
     "no_room_for_spent": _lua(
         "C1: the true lump may have overflowed before what we settled since",
@@ -176,22 +176,22 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "lump_twice": _lua(
         "a lump counts twice",
-        "state.lump_at = state.lump_at + due * MINUTE\n",
-        "state.lump_at = state.lump_at + (due - 1) * MINUTE + MINUTE / 2\n",
+        "state.lump_at = state.lump_at + count * MINUTE\n",
+        "state.lump_at = state.lump_at + (count - 1) * MINUTE + MINUTE / 2\n",
     ),
     "settle_twice": _lua(
         "a settle that is sent again charges again",
-        "local resolved = hold and hold.marker or not hold and same_epoch",
-        "local resolved = hold and hold.marker", profile="redis",
+        "local is_resolved = hold and hold.marker or not hold and is_same_epoch",
+        "local is_resolved = hold and hold.marker", profile="redis",
     ),
     "no_marker": _lua(
         "a release leaves no marker: a late reserve holds for nobody",
-        "    if not hold or epoch ~= state.epoch then\n      mark(id)\n    end\n", "",
+        "not hold or call.epoch ~= ledger.state.epoch then", "false then",
         profile="network",
     ),
     "no_reap": _lua(
         "holds whose time is over stay",
-        "'-inf', NOW, 'LIMIT', 0, REAP_AT_MOST)", "'-inf', '-inf', 'LIMIT', 0, REAP_AT_MOST)",
+        "units.whole(clock.now), 'LIMIT', 0, AT_MOST)", "'-inf', 'LIMIT', 0, AT_MOST)",
         profile="gateway",
     ),
     "available_is_balance": _lua(
@@ -200,12 +200,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "rate_debt": _lua(
         "request slots are in debt, after a raise of the rate, for as long as they ever were",
-        "state.rate_full_at, state.rate_slot = NOW + math.min(lack, burst * slot), slot",
+        "state.rate_full_at, state.rate_slot = clock.now + math.min(lack, burst * slot), slot",
         "state.rate_full_at = state.rate_full_at", profile="gateway",
     ),
     "shadow_debt": _lua(
         "shadow mode takes slots that are not there",
-        "math.min(full_at, NOW + burst * slot), slot", "full_at, slot", profile="all",
+        "math.min(full_at, clock.now + burst * slot), slot", "full_at, slot", profile="all",
     ),
     "aside_in_the_way": _lua(
         "who stands aside is in the way of all who come after",
@@ -213,12 +213,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "clock_set_back": _lua(
         "a clock that fell begins no epoch",
-        "local HAS_FALLEN = CLOCK_BEHIND > CLOCK_STEP or CLOCK_BEHIND > 0 and is_new_life",
-        "local HAS_FALLEN = false", profile="redis",
+        "local has_fallen = behind > STEP or behind > 0 and ledger.is_new_life",
+        "local has_fallen = false", profile="redis",
     ),
     "doubt_lasts": _lua(
         "a doubt is not asked about until the observation is old",
-        "  return math.max(0, asked_at + pause - NOW)\n", "  return nil\n", profile="redis",
+        "  return math.max(0, asked_at + pause - clock.now)\n", "  return nil\n", profile="redis",
     ),
 }  # fmt: skip
 

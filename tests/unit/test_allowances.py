@@ -26,7 +26,7 @@ def test_without_a_policy_only_the_account_counts():
     """The account's floor and nothing else, which costs the ledger's script nothing to read."""
     terms = allowance().terms
     assert terms == Terms(FLOOR)
-    assert terms.argument == ""
+    assert terms.record == "10|0|0|0|0|0"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_caps_become_terms():
     """Each cap is the ledger's to keep, in the order that its script reads them."""
     terms = allowance(floor=300, tokens_per_hour=500, tokens_per_day=4000, max_concurrency=3).terms
     assert terms == Terms(300, True, 500, 4000, 3, overdraft=False)
-    assert terms.argument == "1|500|4000|3|0"
+    assert terms.record == "300|1|500|4000|3|0"
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,34 @@
 -- Run transitions in one go, in their order, each as if it ran by itself: only that for all of them
 -- the ledger is read once, lumps fall once, holds are reaped once, and what changed is written once.
+-- include: begin, release, reply, reserve, settle
 --
--- ARGV[3] how many; then for each, from ARGV[4] on: its name, how many arguments, its arguments
--- A gateway runs at most 16 at a time, see link.py.
+-- ARGV[3] and on: for each its name and its arguments, see reserve.lua, settle.lua, release.lua
+-- A gateway runs at most 16 at a time, see TOGETHER in redis/command.py.
 -- Returns their replies, in their order.
 -- All read their arguments before the first one runs: a bad one stops all, and nothing was written.
 
-local TRANSITIONS = { reserve = reserve, settle = settle, release = release }
-
-local runs, at = {}, 4
-for i = 1, argument(3) do
-  local name, last = ARGV[at], at + 1 + argument(at + 1)
-  given = { '', '', unpack(ARGV, at + 2, last) }
-  runs[i] = TRANSITIONS[name]()
-  given = ARGV
-  at = last + 1
+local runs, calls, n, at = {}, {}, 0, 3
+while ARGV[at] do
+  local name = ARGV[at]
+  n = n + 1
+  if name == 'reserve' then
+    runs[n], calls[n] = reserve.run, reserve.read(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+    at = at + 4
+  elseif name == 'settle' then
+    runs[n], calls[n] = settle.run, settle.read(ARGV[at + 1], ARGV[at + 2])
+    at = at + 3
+  elseif name == 'release' then
+    runs[n], calls[n] = release.run, release.read(ARGV[at + 1])
+    at = at + 2
+  else
+    error('BADARG transition')
+  end
 end
 
 begin()
 local replies = {}
-for i, run in ipairs(runs) do
-  replies[i] = run()
+for i = 1, n do
+  replies[i] = runs[i](calls[i])
 end
-save()
+reply.save()
 return replies

@@ -1,21 +1,16 @@
 -- Count calls that a gateway refused by itself, for /status and /usage.
+-- include: argument, begin, counters, reply
 --
--- ARGV[3] how many counts; then for each, from ARGV[4] on: service, endpoint, reason, calls
+-- ARGV[3] and on, for each count: service, endpoint, reason, calls
 -- A gateway tells at most 200 at a time.
 -- Returns the shared reply. Run twice it counts twice: these are figures for people.
 
-local counts = {}
-for i = 1, argument(3) do
-  local first = 4 + (i - 1) * 4
-  counts[i] = {
-    service = ARGV[first], endpoint = ARGV[first + 1], reason = ARGV[first + 2],
-    calls = argument(first + 3),
-  }
+for at = 3, #ARGV, 4 do
+  argument.number(ARGV[at + 3])
 end
 begin()
 
-for _, count in ipairs(counts) do
-  count_refused(count.service, count.reason, count.calls)
-  count_usage(count.service, count.endpoint, 'refusals', count.calls)
+for at = 3, #ARGV, 4 do
+  counters.count_refused(ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]))
 end
-return reply(DONE)
+return reply.finish(reply.DONE)

@@ -1,30 +1,39 @@
--- A gateway names its live holds: those that a new epoch lost are held again.
+-- A gateway names its live holds: those that a new epoch lost are held again (T8).
+-- include: ledger, clock, argument, begin, holds, reply
+-- include when needed: markers
 --
--- ARGV[3] how many; then for each, from ARGV[4] on:
---   id, cost, us since it began, us until it ends, epoch of its reserve, service, endpoint
+-- ARGV[3] and on: for each "id|cost|us since it began|us until it ends|epoch of its reserve|service|endpoint"
 -- A gateway names at most 200 at a time.
 -- Returns the shared reply and how many were held again.
 -- Only ids of an older epoch come back: one that is missing in its own epoch is resolved already.
 
-local named = {}
-for i = 1, argument(3) do
-  local first = 4 + (i - 1) * 7
-  named[i] = {
-    id = ARGV[first], cost = argument(first + 1), age = argument(first + 2),
-    left = argument(first + 3), epoch = argument(first + 4), service = ARGV[first + 5],
-    endpoint = ARGV[first + 6],
+local state = ledger.state
+
+local function read(record)
+  local number = argument.number
+  local id, cost, age, left, epoch, service, endpoint = string.match(
+    record, '^([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|([^|]*)|(.*)$')
+  if not id then
+    error('BADARG hold')
+  end
+  return id, number(left) > 0, {
+    cost = number(cost), start = clock.now - number(age), expiry = clock.now + number(left),
+    epoch = number(epoch), service = service, endpoint = endpoint,
   }
 end
 
+for i = 3, #ARGV do
+  read(ARGV[i])
+end
 begin()
-forget_markers(500)
+markers().forget(500)
 
 local restored = 0
-for _, hold in ipairs(named) do
-  if hold.epoch ~= state.epoch and hold.left > 0 and not read_hold(hold.id) then
-    write_hold(
-      hold.id, hold.cost, NOW - hold.age, NOW + hold.left, hold.epoch, hold.service, hold.endpoint)
+for i = 3, #ARGV do
+  local id, is_alive, hold = read(ARGV[i])
+  if is_alive and hold.epoch ~= state.epoch and not holds.read(id) then
+    holds.write(id, hold)
     restored = restored + 1
   end
 end
-return reply(DONE, restored)
+return reply.finish(reply.DONE, restored)

@@ -33,7 +33,7 @@ DISPATCH_SECONDS = 145
 RESOLVE_SECONDS = 500
 KEEP_MS = 1000
 TURN_MS = 2001
-# A smaller step back of the clock is waited out: CLOCK_STEP in shared.lua.
+# A smaller step back of the clock is waited out: STEP in clock.lua.
 STEP_BACK_MS = 1000
 RULES = Rules(HOLD_SECONDS, 0, 1, fresh_seconds=60, stale_seconds=10**9)
 
@@ -233,7 +233,7 @@ class Fleet:
         self._reserved += 1
         ledger, name = self.ledgers[gateway], f"c{self._reserved}"
         await ledger.reserve(Ask(name, tokens, Terms(self.floor), "shop", "product"))
-        ledger._resolve(name, scripts.RELEASE, lambda: (name, 0, ""))
+        ledger._resolve(name, scripts.RELEASE, lambda: (f"{name}|0|",))
         assert await ledger.delivered(5)
         late = await ledger.reserve(Ask(name, tokens, Terms(self.floor), "shop", "product"))
         assert late.code == Code.RESOLVED

@@ -98,6 +98,16 @@ async def release(ledger: Ledger, hold: Hold) -> None:
     assert await ledger.delivered(2)
 
 
+def record(*fields: str | int) -> str:
+    """Return fields as the scripts read them."""
+    return "|".join(map(str, fields))
+
+
+def ended(hold: Hold, consumed: str | int, *observation: int) -> tuple[str, str]:
+    """Return the arguments of a settle."""
+    return hold.ended_record(consumed), record(*observation)  # type: ignore[arg-type]
+
+
 async def run(ledger: Ledger, script: Script, *arguments: str | int) -> Reply:
     """Run one transition with arguments of the test's own, as a resent copy would."""
     return read_reply(await ledger.store.run(script, ledger._keys, lambda: arguments))

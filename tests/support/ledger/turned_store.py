@@ -13,7 +13,7 @@ from gateway.ledger.scripts import ALL, RESERVE, Script
 from gateway.ledger.store import Arguments
 
 # As the ledger's own transitions do it; what stands beside it keeps its clock.
-_READING = "local NOW = tonumber(clock[1]) * MICRO + tonumber(clock[2])"
+_READING = "local NOW = clock[1] * MICRO + clock[2]"
 
 
 class TurnedStore:
