@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from support.redis.server import MISSING, REDIS_SERVER, RedisServer
+from support.redis.server import RedisServer, lend
 
 from gateway.cache.memory import MemoryStore
 from gateway.cache.redis import RedisStore
@@ -17,22 +17,13 @@ _accounts = (f"cache{n}" for n in itertools.count())
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.kill()
+    yield from lend(RedisServer, tmp_path_factory.mktemp("redis"))
 
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A server to kill, stop and fill."""
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path, "--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
-    yield server
-    server.proceed()
-    server.kill()
+    yield from lend(RedisServer, tmp_path, "--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.gateways.processes import Machines
-from support.redis.server import MISSING, REDIS_SERVER, RedisServer
+from support.redis.server import RedisServer, lend
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,14 +32,9 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis server to empty, halt, kill and set back."""
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
     folder = tmp_path / "redis"
     folder.mkdir()
-    server = RedisServer(folder)
-    yield server
-    server.proceed()
-    server.kill()
+    yield from lend(RedisServer, folder)
 
 
 @pytest.fixture

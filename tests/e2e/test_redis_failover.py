@@ -13,7 +13,7 @@ from redis.crc import key_slot
 from support.callers.crowd import ONE_TOKEN, Slow, Trickle, agree, all_spent, verdict
 from support.measure.stopwatch import Stopwatch
 from support.redis.group import Cluster, Watched, say
-from support.redis.server import MISSING, REDIS_SERVER
+from support.redis.server import lend
 from support.waiting import until
 
 from gateway.ledger.scripts import name_keys
@@ -32,20 +32,12 @@ FREE = 25
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    group = Watched(tmp_path)
-    yield group
-    group.end()
+    yield from lend(Watched, tmp_path)
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    nodes = Cluster(tmp_path)
-    yield nodes
-    nodes.end()
+    yield from lend(Cluster, tmp_path)
 
 
 async def start(machines, simulator, url):

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from support.gateways.served import REAL_KEY, Gateway
 from support.keepa.scripted import ScriptedKeepa, scripted_keepa
-from support.redis.server import MISSING, REDIS_SERVER, RedisServer
+from support.redis.server import RedisServer, lend
 
 from gateway.app import serving
 from gateway.ledger import Ledger, RedisStore, Rules
@@ -96,12 +96,9 @@ _ACCOUNTS = [f"http{number}" for number in range(24)]
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis for tests that leave it as it is."""
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    asyncio.run(_begin_ledgers(server))
-    yield server
-    server.kill()
+    for server in lend(RedisServer, tmp_path_factory.mktemp("redis")):
+        asyncio.run(_begin_ledgers(server))
+        yield server
 
 
 async def _begin_ledgers(server: RedisServer) -> None:
@@ -127,12 +124,7 @@ def account() -> str:
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis to stop, kill and empty."""
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path)
-    yield server
-    server.proceed()
-    server.kill()
+    yield from lend(RedisServer, tmp_path)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.ledger.clock import SHIFT_CLOCK
-from support.redis.server import MISSING, REDIS_SERVER, RedisServer
+from support.redis.server import RedisServer, lend
 
 from gateway.balance import Events
 from gateway.ledger import EmbeddedStore, Ledger, RedisStore, Rules, Store
@@ -42,22 +42,13 @@ class Ear:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.kill()
+    yield from lend(RedisServer, tmp_path_factory.mktemp("redis"))
 
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A server to kill, stop and start again."""
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    server = RedisServer(tmp_path)
-    yield server
-    server.proceed()
-    server.kill()
+    yield from lend(RedisServer, tmp_path)
 
 
 @pytest.fixture(params=["embedded", "redis"])

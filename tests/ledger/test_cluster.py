@@ -7,7 +7,7 @@ import pytest
 from redis.crc import key_slot
 from support.ledger.calls import accounts, know, observed, reserve, settle
 from support.redis.group import Cluster, say
-from support.redis.server import MISSING, REDIS_SERVER, RedisServer
+from support.redis.server import RedisServer, lend
 from support.waiting import until, within
 
 from gateway.errors import LedgerUnavailable
@@ -19,11 +19,7 @@ RULES = Rules(150, 0, 1, 60, 300)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    nodes = Cluster(tmp_path_factory.mktemp("cluster"))
-    yield nodes
-    nodes.end()
+    yield from lend(Cluster, tmp_path_factory.mktemp("cluster"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from redis.exceptions import AuthenticationError
 from support.ledger.calls import accounts, ask, know, release, reserve, settle
 from support.measure.stopwatch import Stopwatch
 from support.redis.group import MASTER, Watched, say, wait
-from support.redis.server import MISSING, REDIS_SERVER, RedisServer, free_port
+from support.redis.server import RedisServer, free_port, lend
 from support.waiting import until
 
 from gateway.errors import LedgerUnavailable
@@ -22,21 +22,13 @@ LEARNING_SECONDS = 2.5
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    group = Watched(tmp_path)
-    yield group
-    group.end()
+    yield from lend(Watched, tmp_path)
 
 
 @pytest.fixture
 def loosely_watched(tmp_path: Path) -> Iterator[Watched]:
     """One sentinel, which does what it is told."""
-    if not REDIS_SERVER:
-        pytest.skip(MISSING)
-    group = Watched(tmp_path, sentinels=1)
-    yield group
-    group.end()
+    yield from lend(Watched, tmp_path, sentinels=1)
 
 
 @pytest.fixture

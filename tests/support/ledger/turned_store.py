@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.ledger import EmbeddedStore, Store
 from gateway.ledger.scripts import ALL, RESERVE, Script
-from gateway.ledger.store import Arguments
+from gateway.ledger.store import Arguments, Sink
 
 # As the ledger's own transitions do it; what stands beside it keeps its clock.
 _READING = "local NOW = clock[1] * MICRO + clock[2]"
@@ -62,6 +62,9 @@ class TurnedStore:
         self, script: Script, keys: Sequence[str], arguments: Arguments
     ) -> asyncio.Future[list[Any]]:
         return self._store.run(self._scripts[script.name], keys, arguments)
+
+    def send(self, script: Script, keys: Sequence[str], arguments: Arguments, sink: Sink) -> None:
+        self._store.send(self._scripts[script.name], keys, arguments, sink)
 
 
 def _turned(script: Script, ahead_us: int) -> Script:

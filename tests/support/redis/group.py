@@ -109,8 +109,7 @@ class Watched:
 
     def end(self) -> None:
         for server in (*self.sentinels, self.master, self.replica):
-            server.proceed()
-            server.kill()
+            server.end()
 
     def _serve(self, folder: Path, *options: str) -> RedisServer:
         folder.mkdir()
@@ -181,8 +180,7 @@ class Cluster:
 
     def end(self) -> None:
         for node in self.nodes:
-            node.proceed()
-            node.kill()
+            node.end()
 
     def _serve(self, folder: Path) -> RedisServer:
         bus_port = free_port()

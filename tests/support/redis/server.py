@@ -5,7 +5,11 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pytest
 
 REDIS_SERVER = shutil.which("redis-server")
 MISSING = "redis-server is not on the path"
@@ -16,6 +20,25 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Ending(Protocol):
+    """A server, or several that belong together."""
+
+    def end(self) -> None:
+        """End all processes, halted ones too."""
+
+
+Servers = TypeVar("Servers", bound=Ending)
+
+
+def lend(make: Callable[..., Servers], *arguments: object, **options: object) -> Iterator[Servers]:
+    """Yield what a fixture lends to its tests; skip them where there is no redis-server."""
+    if not REDIS_SERVER:
+        pytest.skip(MISSING)
+    servers = make(*arguments, **options)
+    yield servers
+    servers.end()
 
 
 class RedisServer:
@@ -67,6 +90,11 @@ class RedisServer:
         assert self.process
         self.process.kill()
         self.process.wait()
+
+    def end(self) -> None:
+        """End it for good, also where it is halted."""
+        self.proceed()
+        self.kill()
 
     def restart(self) -> None:
         self.kill()
