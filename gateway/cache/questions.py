@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_QUERY_CHARS: Final = 64 * 1024
-MAX_SELECTION_BYTES: Final = 64 * 1024
+MAX_SELECTION_BYTES: Final = 16 * 1024
 """What is longer is not looked at: it would take milliseconds on the event loop."""
 
 USUAL_HOURS: Final = 1
@@ -231,13 +231,11 @@ def _canonicalise(fields: dict[str, str]) -> bool:
             parse_float=_Number,
             parse_constant=_refuse,
         )
+        # Of literals only: numbers as they were written, text with its quotes, escaped.
+        fields[SELECTION] = ascii(selection)
     except (ValueError, RecursionError):  # no JSON, a name twice, too deep
         return False
-    if type(selection) is not _Object:
-        return False
-    # Of literals only: numbers as they were written, text with its quotes, escaped.
-    fields[SELECTION] = ascii(selection)
-    return True
+    return type(selection) is _Object
 
 
 class _Number:

@@ -94,3 +94,11 @@ async def test_no_caller_sees_it_and_nothing_asked_is_in_it(gateway):
 async def test_it_is_on_the_dashboard(gateway):
     """The page has a place for it."""
     assert 'id="repeated"' in (await gateway.ask("/dashboard")).plain.decode()
+
+
+async def test_a_selection_of_any_depth_is_answered(gateway):
+    """What is too deep to be recognised is forwarded and answered like any other call."""
+    for depth in (300, 450, 900):
+        deep = b'{"a":' * depth + b"1" + b"}" * depth
+        got = await gateway.ask("/deal?key=k", method="POST", body=deep)
+        assert (got.status, got.json()["tokensConsumed"]) == (200, 5)

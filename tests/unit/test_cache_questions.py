@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.keepa.call_shapes import SHAPES
+from support.measure.exploring import measure_ms
 
 from gateway.cache.questions import MAX_SELECTION_BYTES, read_question
 
@@ -222,6 +223,36 @@ def test_a_selection_is_recognised_however_it_is_written():
 def test_a_selection_that_is_none(body):
     """No JSON, no object, a name twice, too deep, too long."""
     assert ask("query?domain=1", body) is None
+
+
+@pytest.mark.parametrize("depth", [10, 100, 300, 450, 600, 900, 990, 2000])
+@pytest.mark.parametrize("level", [(b'{"a":', b"}"), (b"[", b"]")])
+def test_any_depth_is_a_question_or_none(level, depth):
+    """A selection that is too deep for this process is not shareable, and nothing else happens."""
+    inner = level[0] * depth + b"1" + level[1] * depth
+    question = ask("query?domain=1", b'{"b":%s}' % inner)
+    assert (question is not None) or depth > 100
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["product", "query", "search", "deal", "seller", "graphimage", "x"]),
+    st.text(st.sampled_from('domain=1&asin=B00%,+2C{}[]"\\ké\udc80\x00'), max_size=60) | st.text(),
+    st.binary(max_size=40) | st.text(st.sampled_from('{}[]":,1aé\\ '), max_size=30).map(str.encode),
+)
+def test_nothing_that_is_sent_raises(endpoint, query, body):
+    """Whatever a caller writes, a call is a question or it is none."""
+    for method in ("GET", "POST"):
+        read_question(method, endpoint, query, body)
+        read_question(method, endpoint, "domain=1&selection=" + query)
+        read_question(method, endpoint, "domain=1", body)
+
+
+def test_the_longest_selection_takes_a_moment():
+    """It is read on the event loop: a few milliseconds of a processor at most."""
+    numbers = b'{"a":[' + b"1," * 8_000 + b"1]}"
+    assert ask("query?domain=1", numbers) is not None
+    assert measure_ms(lambda: ask("query?domain=1", numbers)) < 20
 
 
 VALUES = st.recursive(
