@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 # Log events at level error that some fault explains. All others are the gateway's own faults.
 _EXPLAINED = {
-    "resolutions_unconfirmed", "script_refused", "ledger_inconsistent", "key_refused_by_keepa",
-    "token_reading_missing",
-    "answer_not_passed", "resolutions_dropped", "account_unreadable",
+    "resolutions_unconfirmed", "resolutions_dropped", "script_refused", "ledger_inconsistent",
+    "key_refused_by_keepa", "token_reading_missing", "answer_not_passed",
 }  # fmt: skip
 _OWN_FAULTS = {"unhandled", "job_crashed", "job_keeps_crashing"}
 _NO_ANSWERS = {"no answer"}
