@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.ledger import scripts
 from gateway.ledger.replies import Code, Reply, read_reply
+from gateway.ledger.values import Ask, Hold, Observation, Terms
 from simulation.data import CommandError, Data
 from simulation.redis import Engine
 
@@ -148,19 +149,26 @@ class Walk:
 
     def _reserve(self, state: State, number: int) -> tuple[Data, Reply]:
         gateway, cost, _ = CALLS[number]
-        return self._script(
-            state, scripts.RESERVE, f"call{number}", cost, FLOOR, HOLD, "service", "product", 0, 0,
-            300 * SECOND, "", "admit", 0, "", f"gateway{gateway}",
+        ask = Ask(f"call{number}", cost, Terms(FLOOR), "service", "product")
+        rules = f"{HOLD}|{300 * SECOND}|0|0|gateway{gateway}"
+        return self._script(state, scripts.RESERVE, ask.record, ask.terms.record, rules)
+
+    def _hold(self, number: int, call: Call) -> Hold:
+        return Hold(
+            f"call{number}", CALLS[number][1], "service", "product", call.epoch,
+            call.consumed_then, 0.0,
         )  # fmt: skip
 
+    def _record(self, state: State, left: int, moment: int) -> str:
+        seen_at = moment / SECOND - BEGIN / SECOND
+        told = Observation(left, self._refill_in(state, moment), RATE, 0, seen_at)
+        return told.record(state.now / SECOND - BEGIN / SECOND)
+
     def _settle(self, state: State, number: int) -> Data:
-        call, (_, cost, consumed) = state.calls[number], CALLS[number]
-        left, moment = call.seen or (0, 0)
-        return self._script(
-            state, scripts.SETTLE, f"call{number}", consumed, cost, "service", "product",
-            call.epoch, call.consumed_then, 1, left, self._refill_in(state, moment), RATE, 0,
-            state.now - moment,
-        )[0]  # fmt: skip
+        call, consumed = state.calls[number], CALLS[number][2]
+        ended = self._hold(number, call).ended_record(consumed)
+        told = self._record(state, *(call.seen or (0, 0)))
+        return self._script(state, scripts.SETTLE, ended, told)[0]
 
     def _refill_in(self, state: State, moment: int) -> int:
         lump = BEGIN + LUMP_IN
@@ -170,10 +178,8 @@ class Walk:
 
     def _observe(self, state: State, token: tuple[int, int, int, int]) -> tuple[Data, Reply]:
         epoch, consumed, left, moment = token
-        return self._script(
-            state, scripts.OBSERVE, epoch, consumed, left, self._refill_in(state, moment), RATE, 0,
-            state.now - moment,
-        )  # fmt: skip
+        told = self._record(state, left, moment)
+        return self._script(state, scripts.OBSERVE, epoch, consumed, told)
 
     def _ask(self, state: State) -> tuple[Data, tuple[int, int, int, int]]:
         data, reply = self._script(state, scripts.CLAIM_REFRESH, 0, 2 * SECOND)
@@ -256,13 +262,12 @@ class Walk:
                 yield f"gateway {gateway} names its holds", self._keep(state, gateway)
 
     def _keep(self, state: State, gateway: int) -> State:
-        words: list[Any] = []
-        for number, call in enumerate(state.calls):
-            if CALLS[number][0] == gateway and self._is_live(call):
-                words += (
-                    f"call{number}", CALLS[number][1], 0, HOLD, call.epoch, "service", "product",
-                )  # fmt: skip
-        data, _ = self._script(state, scripts.RESTORE_HOLDS, len(words) // 7, *words)
+        holds = [
+            self._hold(number, call).live_record(0, HOLD)
+            for number, call in enumerate(state.calls)
+            if CALLS[number][0] == gateway and self._is_live(call)
+        ]
+        data, _ = self._script(state, scripts.RESTORE_HOLDS, *holds)
         return replace(state, data=data, kept=state.kept | {gateway})
 
     def _fault_steps(self, state: State) -> Iterator[tuple[str, State]]:
@@ -307,7 +312,7 @@ class Walk:
                 yield f"the answer to {number} is lost", self._with(after, number, ended)
 
     def _release(self, state: State, number: int, data: Data) -> State:
-        data, _ = self._script(replace(state, data=data), scripts.RELEASE, f"call{number}", 0, "")
+        data, _ = self._script(replace(state, data=data), scripts.RELEASE, f"call{number}|0|")
         ended = Call(stage="ended", is_settled=True)
         return self._with(state, number, ended, data=data)
 
