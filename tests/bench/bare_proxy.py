@@ -1,9 +1,13 @@
-"""The yardstick: a streaming aiohttp proxy as anybody would write it, without any budget."""
+"""The yardstick: a streaming aiohttp proxy as anybody would write it, without any budget.
+
+On uvloop, which makes it faster.
+"""
 
 import asyncio
 import sys
 
 import aiohttp
+import uvloop
 from aiohttp import web
 from yarl import URL
 
@@ -43,4 +47,4 @@ async def main(upstream: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    uvloop.run(main(sys.argv[1]))

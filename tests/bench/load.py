@@ -1,10 +1,13 @@
 """Callers that cost little: raw connections, one request after the other on each."""
 
 import asyncio
+import itertools
 import statistics
 import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+_numbers = itertools.count()
 
 
 @dataclass
@@ -42,7 +45,8 @@ class Caller(asyncio.Protocol):
 
     def ask(self) -> None:
         self.sent_at = time.perf_counter()
-        self.transport.write(self.request)
+        # No two calls are alike: what is kept of one must not flatter the next.
+        self.transport.write(self.request % next(_numbers))
 
     def data_received(self, data: bytes) -> None:
         self.run.received += len(data)
@@ -86,7 +90,7 @@ async def call(
     address = urlsplit(url)
     request = (
         f"GET {target} HTTP/1.1\r\nHost: {address.netloc}\r\nAccept-Encoding: gzip\r\n"
-        "User-Agent: bench\r\nAccept: */*\r\n\r\n"
+        "User-Agent: bench\r\nAccept: */*\r\nX-Request-Id: call-%d\r\n\r\n"
     ).encode()
     run = Run()
     started = time.perf_counter()

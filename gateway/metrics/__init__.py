@@ -5,20 +5,18 @@ docs/metrics.md describes each family; a test compares it with this file.
 
 import math
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     generate_latest,
 )
 
 from gateway import __version__
-from gateway.balance import INCONSISTENCIES, Balance, Events
+from gateway.balance import INCONSISTENCIES, NO_EVENTS, Balance, Events
+from gateway.metrics.sums import Spreads, Sums
 
 # A `_created` gauge for each counter would double the page; a restart shows in the counter itself.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -102,7 +100,7 @@ class Metrics:
         )
         self._added = self._histogram(
             "added_seconds", "Time in the gateway less the time waiting for Keepa", (), _SECONDS
-        )
+        ).labels()
         self._store = self._histogram(
             "store_seconds", "Time of one ledger transition", ("script",), _SECONDS
         )
@@ -143,15 +141,6 @@ class Metrics:
         Gauge(
             f"{_PREFIX}_build_info", "The running version", ("version",), registry=registry
         ).labels(__version__).set(1)
-        # Looking up a labelled child takes longer than counting: each is looked up once. The sets
-        # of labels are closed, so these caches are bounded.
-        self._request = cache(self._requests.labels)
-        self._refusal = cache(self._denied.labels)
-        self._spent = cache(self._consumed.labels)
-        self._again = cache(self._repeated.labels)
-        self._error_of = cache(self._error.labels)
-        self._upstream_of = cache(self._upstream.labels)
-        self._store_of = cache(self._store.labels)
 
     def job_restarted(self, job: str) -> None:
         """Count a background job that crashed and was started again."""
@@ -181,10 +170,10 @@ class Metrics:
         added_seconds: float,
     ) -> None:
         """Count a call that was forwarded."""
-        self._request(service, endpoint, outcome).inc()
+        self._requests.labels(service, endpoint, outcome).inc()
         # A call that found no slot in time was not sent: it says nothing about Keepa.
         if upstream_seconds:
-            self._upstream_of(endpoint).observe(upstream_seconds)
+            self._upstream.labels(endpoint).observe(upstream_seconds)
         self._added.observe(added_seconds)
 
     def waited(self, outcome: Literal["admitted", "refused"], seconds: float) -> None:
@@ -193,21 +182,21 @@ class Metrics:
 
     def consumed(self, service: str, endpoint: str, reserved: int, consumed: int) -> None:
         """Count a settled call's tokens."""
-        self._spent(service, endpoint).inc(consumed)
-        self._error_of(endpoint).observe(reserved - consumed)
+        self._consumed.labels(service, endpoint).inc(consumed)
+        self._error.labels(endpoint).observe(reserved - consumed)
 
     def repeated(self, endpoint: str, within: str, tokens: float) -> None:
         """Count tokens that an answer cache of an age would have saved."""
-        self._again(endpoint, within).inc(tokens)
+        self._repeated.labels(endpoint, within).inc(tokens)
 
     def answered(self, service: str, endpoint: str) -> None:
         """Count a `/token` that was answered from the ledger."""
-        self._request(service, endpoint, "answered").inc()
+        self._requests.labels(service, endpoint, "answered").inc()
 
     def refused(self, service: str, endpoint: str, reason: str) -> None:
         """Count a refused call."""
-        self._request(service, endpoint, "refused").inc()
-        self._refusal(service, endpoint, reason, "enforced").inc()
+        self._requests.labels(service, endpoint, "refused").inc()
+        self._denied.labels(service, endpoint, reason, "enforced").inc()
 
     def unknown_endpoint(self) -> None:
         """Count a call whose price is a guess."""
@@ -215,12 +204,12 @@ class Metrics:
 
     def let_through(self, service: str, endpoint: str, reason: str) -> None:
         """Count a call that would have been refused if refusals were enforced."""
-        self._refusal(service, endpoint, reason, "shadow").inc()
+        self._denied.labels(service, endpoint, reason, "shadow").inc()
 
     def replied(self, script: str, seconds: float, events: Events) -> None:
         """Count a script's time, and the events in its reply."""
-        self._store_of(script).observe(seconds)
-        if any(events):
+        self._store.labels(script).observe(seconds)
+        if events is not NO_EVENTS and any(events):
             self._lost.inc(events.lost)
             self._drift.labels("spent").inc(events.spent)
             self._drift.labels("back").inc(events.back)
@@ -262,12 +251,14 @@ class Metrics:
             self._endpoint_open.labels(service, endpoint).set(is_open)
         return generate_latest(self._registry)
 
-    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self._registry)
+    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Sums:
+        sums = Sums(f"{_PREFIX}_{name}", text, labels)
+        self._registry.register(sums)
+        return sums
 
     def _histogram(
         self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]
-    ) -> Histogram:
-        return Histogram(
-            f"{_PREFIX}_{name}", text, labels, buckets=buckets, registry=self._registry
-        )
+    ) -> Spreads:
+        spreads = Spreads(f"{_PREFIX}_{name}", text, labels, buckets)
+        self._registry.register(spreads)
+        return spreads
