@@ -1,19 +1,16 @@
 """One caller's connection: its requests in their order, slow callers, faults, who leaves."""
 
 import asyncio
-import struct
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from socket import SO_KEEPALIVE, SO_LINGER, SOL_SOCKET
+from socket import SO_KEEPALIVE, SOL_SOCKET
 from typing import Any
 
 import structlog
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import (
     HttpProcessingError,
-    HttpRequestParser,
     HttpVersion10,
     RawRequestMessage,
 )
@@ -26,14 +23,12 @@ from gateway.errors import InternalError, Refusal, TooSlow
 from gateway.front.bodies import Bodies
 from gateway.front.half_closed import HalfClosed
 from gateway.front.heads import (
-    MAX_HEADER_LINES,
-    MAX_HEADERS,
-    MAX_LINE,
     HeadWatch,
     check_head,
     refusal_of,
 )
 from gateway.front.own_responses import turn_away
+from gateway.front.pipe import AHEAD, BUFFER_BYTES, Pipe
 from gateway.front.request import Request
 from gateway.front.response import Response
 from gateway.front.turnstile import Turnstile
@@ -41,15 +36,9 @@ from gateway.lane import Lane, in_task
 
 _log: Any = structlog.get_logger(__name__)
 
-# What comes of a body before anybody reads it.
-_BUFFER_BYTES = 64 * 1024
 # How long a refused caller is heard out, and how long the rest of a body that nobody reads.
 _FAREWELL_SECONDS = 2.0
 _LINGER_SECONDS = 10.0
-# So many requests are parsed before their turn: what follows them stays with the caller.
-_AHEAD = 8
-# Linger on, for no time: what is not sent is dropped, and the other side hears of a reset.
-_RESET = struct.pack("ii", 1, 0)
 
 Messages = Sequence[tuple[RawRequestMessage, StreamReader]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -78,10 +67,6 @@ class House:
     connections: "set[Connection]"
 
 
-# What is read at once, into one place: a quarter of what asyncio takes by itself. Of chunks of one
-# byte each, more would keep the event loop from everybody else.
-_READ = memoryview(bytearray(64 * 1024))
-
 # A request that there is none of.
 _NO_REQUEST = RawRequestMessage(
     "UNKNOWN", "/", HttpVersion10, CIMultiDictProxy(CIMultiDict()), (), True, None, False, False,
@@ -89,48 +74,29 @@ _NO_REQUEST = RawRequestMessage(
 )  # fmt: skip
 
 
-class Connection(BaseProtocol, asyncio.BufferedProtocol):
-    """One caller's connection, on aiohttp's parser. Nobody else touches the socket.
+class Connection(Pipe):
+    """One caller's connection: what is asked on it, answered in order.
 
     Faults that never became a call are answered in the one shape. A caller who leaves cancels what
     is done for it only where that was asked for (`cancel_if_left`): a call that Keepa may charge is
     carried to its end.
 
     Attributes:
-        is_full: Whether the caller has yet to take what was written.
         is_surplus: Whether there are too many connections for it to make calls.
         new_id: As of the house.
         request: What is answered now.
-        has_responded: Whether any of its response has left.
     """
 
     __slots__ = (
-        "_ahead", "_body", "_came_at", "_clock", "_farewell", "_half_closed", "_heads", "_house",
-        "_idle_at", "_idle_timer", "_is_body_full", "_is_deaf", "_is_held", "_is_last", "_lane",
-        "_leaving_cancels", "_requests", "_room", "_stall_timer", "_tail", "has_responded",
-        "is_full", "is_surplus", "new_id", "request",
+        "_ahead", "_body", "_came_at", "_farewell", "_half_closed", "_heads", "_house", "_is_last",
+        "_lane", "_leaving_cancels", "_tail", "is_surplus", "new_id", "request",
     )  # fmt: skip
 
     def __init__(self, house: House) -> None:
-        loop = asyncio.get_running_loop()
-        self._requests = HttpRequestParser(
-            self,
-            loop,
-            _BUFFER_BYTES,
-            max_line_size=MAX_LINE,
-            max_field_size=MAX_HEADERS,
-            max_headers=MAX_HEADER_LINES,
-            payload_exception=RequestPayloadError,
-            auto_decompress=False,
-            max_msg_queue_size=_AHEAD,
-        )
-        super().__init__(loop, self._requests)
-        self._clock = loop
-        self.is_full = False
+        super().__init__(house.stall_seconds, house.keepalive_seconds)
         self.is_surplus = False
         self.new_id = house.new_id
         self.request: Request | None = None
-        self.has_responded = False
         self._house = house
         self._lane = Lane(self._answered)
         self._heads = HeadWatch(house.turnstile, self._give_up_head)
@@ -141,23 +107,16 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
         self._came_at = 0.0
         # Behind a request that asked for another protocol, until that has been answered.
         self._tail: bytes | None = None
-        self._is_deaf = False
-        self._is_body_full = False
-        self._is_held = False
         self._is_last = False
         self._leaving_cancels = False
-        self._room: asyncio.Future[None] | None = None
         self._farewell: asyncio.Future[None] | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._idle_at = 0.0
 
     # What a request, and who answers it, know of the connection.
 
     @property
-    def has_left(self) -> bool:
-        """Whether the caller has gone, or is being left."""
-        return self.transport is None or self.transport.is_closing()
+    def is_answering(self) -> bool:
+        """Whether a request is answered now."""
+        return self._lane.is_busy
 
     @property
     def is_busy(self) -> bool:
@@ -180,12 +139,6 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
         """Whether something is spared where the caller has left."""
         return self._leaving_cancels or self.has_next
 
-    @property
-    def remote(self) -> str | None:
-        """The caller's address."""
-        name = self.transport.get_extra_info("peername") if self.transport else None
-        return str(name[0]) if isinstance(name, tuple) else name
-
     def cancel_if_left(self) -> None:
         """From now on, a caller who leaves cancels what is done for it."""
         self._leaving_cancels = True
@@ -194,42 +147,10 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
         """From now on, a caller who leaves changes nothing."""
         self._leaving_cancels = False
 
-    def write(self, data: bytes) -> None:
-        """Write a part of a response; raises ConnectionError where the caller has left."""
-        wire = self.transport
-        if wire is None or wire.is_closing():
-            raise ConnectionResetError("The caller has left")
-        self.has_responded = True
-        wire.write(data)
-
-    def write_interim(self, data: bytes) -> None:
-        """Write what comes before a response (RFC 9110, 15.2); not to who has left."""
-        if self.transport is not None:
-            self.transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the caller has taken enough; raises ConnectionError where it has left."""
-        while self.is_full:
-            if self.transport is None:
-                raise ConnectionResetError("The caller has left")
-            self._room = self._clock.create_future()
-            await self._room
-
-    def abort(self) -> None:
-        """Close at once; what is not sent is dropped."""
-        if self.transport is not None:
-            self.transport.abort()
-
-    def reset(self) -> None:
-        """Abort so that the caller hears of it: to HTTP/1.0, a plain close ends a body properly."""
-        if self.transport is not None:
-            self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
-            self.transport.abort()
-
     def shut(self) -> None:
         """Close, whatever is under way: the gateway ends."""
         self._lane.cancel()
-        self._close()
+        self.close()
 
     # What the event loop tells.
 
@@ -245,7 +166,7 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
         elif turnstile.inside > turnstile.at_most:
             self.is_surplus = True
             self._heads.wait(_FAREWELL_SECONDS)
-        self._become_idle()
+        self.become_idle()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count the caller out; cancel what is done for it, where that was asked for."""
@@ -254,42 +175,14 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
         self._house.turnstile.inside -= 1
         self._ahead.clear()
         self._heads.end()
-        self._taken()
-        if self._idle_timer:
-            self._idle_timer.cancel()
         if self._half_closed:
             self._half_closed.end()
         if not self._body.is_eof():
             self._body.set_exception(ConnectionResetError("The caller has left"))
-        for waiter in (self._room, self._farewell):
-            if waiter and not waiter.done():
-                waiter.set_result(None)
+        if self._farewell and not self._farewell.done():
+            self._farewell.set_result(None)
         if self._leaving_cancels:
             self._lane.cancel()
-
-    def pause_writing(self) -> None:
-        """Give a caller who does not take its response so long, and no longer."""
-        self.is_full = True
-        self._wait_for_taking()
-
-    def resume_writing(self) -> None:
-        """Go on: the caller took enough of it."""
-        self.is_full = False
-        self._taken()
-        if self._room and not self._room.done():
-            self._room.set_result(None)
-
-    def pause_reading(self) -> None:
-        """Read no more of a body that nobody takes."""
-        self._is_body_full = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Read on where a body has room again, and nothing else is in the way."""
-        self._is_body_full = False
-        super().resume_reading(resume_parser)
-        if self._is_held and self.transport is not None:
-            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """Answer a caller who only ended its sending side; hang up on who waits for nothing."""
@@ -303,26 +196,18 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
             self._half_closed = HalfClosed(self, self._came_at)
         return True
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - as much as is read at once
-        """Return where the next bytes go."""
-        return _READ
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take them."""
-        self.data_received(bytes(_READ[:nbytes]))
-
     def data_received(self, data: bytes) -> None:
         """Parse; bound heads, and what comes before its turn."""
-        if self._is_deaf or self._is_last:
+        if self.is_deaf or self._is_last:
             return
         if self._tail is not None:
             self._tail += data
-            if len(self._tail) > _BUFFER_BYTES:
-                self._hold()
+            if len(self._tail) > BUFFER_BYTES:
+                self.hold()
             return
         before = self._body
         try:
-            messages, is_upgrade, tail = self._requests.feed_data(data)
+            messages, is_upgrade, tail = self.requests.feed_data(data)
         except HttpProcessingError as fault:
             if not before.is_eof():
                 before.set_exception(RequestPayloadError())
@@ -344,12 +229,12 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
         self._heads.end()
         for message, self._body in messages:
             self._ahead.append(Request(message, self._body, self))
-        self._came_at = self._clock.time()
+        self._came_at = self.clock.time()
         if data and self._body is EMPTY_PAYLOAD and not data.endswith(b"\r\n\r\n"):
             self._wait_for_head()
-        if len(self._ahead) >= _AHEAD:
+        if len(self._ahead) >= AHEAD:
             # The parser takes no more of them either.
-            self._hold()
+            self.hold()
         if not self._lane.is_busy:
             self._begin_next()
 
@@ -361,9 +246,9 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
             self._lane.begin_in_task(self._turn_away(following))
             return
         self.request = following
-        self._requests.message_consumed()
+        self.requests.message_consumed()
         self._lane.begin(self._answer(following))
-        if self._is_held and self._lane.is_busy:
+        if self.is_held and self._lane.is_busy:
             self._release()
 
     async def _answer(self, request: Request) -> None:
@@ -418,26 +303,26 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
         if self.transport is None:
             return
         if failure is not None or self._is_last:
-            self._close()
+            self.close()
             return
         if self._ahead:
             self._begin_next()
             return
         if self._tail is not None:
             # The other protocol was not taken up: what stands behind the request is the next.
-            self._requests.set_upgraded(False)
+            self.requests.set_upgraded(False)
             tail, self._tail = self._tail, None
             self.data_received(tail)
-        if self._is_held and not self._lane.is_busy:
+        if self.is_held and not self._lane.is_busy:
             self._release()
         if self._lane.is_busy:
             return
         if self._ahead:
             self._begin_next()
         elif self._half_closed:
-            self._close()
+            self.close()
         else:
-            self._become_idle()
+            self.become_idle()
 
     async def _turn_away(self, refusal: Refusal) -> None:
         """Answer what never became a request, and hear the caller out."""
@@ -456,9 +341,9 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
         # A caller who has left already is none of our faults.
         with suppress(OSError):
             self.transport.write_eof()
-        self._is_held = False
+        self.is_held = False
         self.transport.resume_reading()
-        self._farewell = self._clock.create_future()
+        self._farewell = self.clock.create_future()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._farewell, _FAREWELL_SECONDS)
 
@@ -480,7 +365,7 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
             _log.info("malformed_request", fault=type(fault).__name__)
         self._heads.end()
         # Nothing that follows can be told apart any more.
-        self._is_deaf = True
+        self.is_deaf = True
         self._ahead.append(refusal)
         if not self._lane.is_busy:
             self._begin_next()
@@ -495,49 +380,11 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
             refusal = TooSlow("The request did not arrive in time")
             self._refuse(refusal, refusal)
         else:
-            self._close()
-
-    def _hold(self) -> None:
-        """Leave with the caller what it sends before its turn."""
-        if not self._is_held and self.transport is not None:
-            self._is_held = True
-            self.transport.pause_reading()
+            self.close()
 
     def _release(self) -> None:
         """Take what was held back: first what the parser has of it."""
-        self._is_held = False
+        self.is_held = False
         self.data_received(b"")
-        if not self._is_held and not self._is_body_full and self.transport is not None:
+        if not self.is_held and not self.is_body_full and self.transport is not None:
             self.transport.resume_reading()
-
-    def _become_idle(self) -> None:
-        """Close in time, unless another request comes."""
-        self._idle_at = self._clock.time() + self._house.keepalive_seconds
-        if self._idle_timer is None:
-            self._idle_timer = self._clock.call_at(self._idle_at, self._close_idle)
-
-    def _close_idle(self) -> None:
-        self._idle_timer = None
-        if self._lane.is_busy:
-            return
-        if self._clock.time() < self._idle_at:
-            self._idle_timer = self._clock.call_at(self._idle_at, self._close_idle)
-        else:
-            self._close()
-
-    def _close(self) -> None:
-        """Close, and give what is still to be sent its time."""
-        if self.transport is not None:
-            self._is_deaf = True
-            self.transport.close()
-            self._wait_for_taking()
-
-    def _wait_for_taking(self) -> None:
-        wire = self.transport
-        if wire and not self._stall_timer and wire.get_write_buffer_size():
-            self._stall_timer = self._clock.call_later(self._house.stall_seconds, wire.abort)
-
-    def _taken(self) -> None:
-        if self._stall_timer:
-            self._stall_timer.cancel()
-            self._stall_timer = None

@@ -21,7 +21,6 @@ _log = structlog.get_logger(__name__)
 REPLY_SECONDS = 0.8
 # The same refusal is logged again after so long: a full Redis refuses thousands of calls.
 _TELL_AGAIN_SECONDS = 10.0
-_READ_BYTES = 65_536
 _NOT_ENOUGH = object()
 # Replies of a server that does not hold the ledger, or not now. The command did not run.
 ELSEWHERE = {
@@ -33,7 +32,7 @@ class Elsewhere(Exception):
     """The ledger is not on this server, or not now. The text is one word for the log."""
 
 
-class Link:
+class Link(asyncio.Protocol):
     """Sends what a turn of the loop raises in few commands; replies come in their order.
 
     Args:
@@ -60,11 +59,15 @@ class Link:
         self._waiting: deque[Command] = deque()
         self._sent: deque[Command] = deque()
         # redis-py's own ways to write and to read take several times as long for one command or
-        # reply, and many come at once here. After its greeting its streams are all that is needed;
-        # a test guards the private names.
-        self._writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
-        self._reader = cast("asyncio.StreamReader", connection._reader)  # noqa: SLF001
+        # reply, and many come at once here. After its greeting its transport is all that is needed:
+        # replies are handed on where they come, in no task's step.
+        writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
+        self._transport = cast("asyncio.Transport", writer.transport)
+        self._before = self._transport.get_protocol()
+        self._parser = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
+        self._transport.set_protocol(self)
         self._ended = asyncio.Event()
+        self._failure: Exception | None = None
         self._leaving: Exception | None = None
         self._told = ("", 0.0)
 
@@ -90,9 +93,9 @@ class Link:
         self._end_when_heard()
 
     async def serve(self) -> None:
-        """Read, watch and write until one of them fails; raise what it failed with."""
+        """Serve until the connection is lost or left; raise why."""
         try:
-            await until_one_ends(self._read(), self._watch(), self._end())
+            await until_one_ends(self._watch(), self._end())
         finally:
             self._leaving = self._leaving or ConnectionError()
             while self._sent:
@@ -123,16 +126,29 @@ class Link:
                 continue
             command.sent_at = now
             self._sent.append(command)
-        self._writer.write(b"".join(packed))
+        self._transport.write(b"".join(packed))
 
-    async def _read(self) -> None:
-        parser = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
-        while data := await self._reader.read(_READ_BYTES):
-            parser.feed(data)
-            while (reply := parser.gets()) is not _NOT_ENOUGH:
+    def data_received(self, data: bytes) -> None:
+        """Hand each reply on."""
+        if self._failure:
+            return
+        self._parser.feed(data)
+        try:
+            while (reply := self._parser.gets()) is not _NOT_ENOUGH:
                 self._take(reply)
-            self._end_when_heard()
-        raise ConnectionError
+        except (hiredis.ProtocolError, IndexError) as error:
+            # No Redis, or a reply that nobody waits for.
+            self._fail(error)
+        self._end_when_heard()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; redis-py's stream hears of it too, for who closes it waits for that."""
+        self._before.connection_lost(exc)
+        self._fail(exc or ConnectionError())
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._ended.set()
 
     def _take(self, reply: Any) -> None:
         """Hand a reply to the oldest command under way."""
@@ -175,9 +191,9 @@ class Link:
             self._ended.set()
 
     async def _end(self) -> None:
-        """Wait until nothing is left to hear of a server that is being left."""
+        """Wait until the connection is lost, or nothing is left to hear of a server being left."""
         await self._ended.wait()
-        raise self._leaving or ConnectionError
+        raise self._failure or self._leaving or ConnectionError
 
     def _tell_refused(self, command: Command, code: str, text: str) -> None:
         now = self._loop.time()
