@@ -32,7 +32,7 @@ class Mutant:
     profile: str = "mixed"
 
 
-def _lua(why: str, old: str, new: str, *, profile: str = "mixed", every: bool = False) -> Mutant:
+def _lua(why: str, old: str, new: str, *, profile: str = "mixed") -> Mutant:
     def put_in() -> None:
         from gateway.ledger import scripts  # noqa: PLC0415
 
@@ -48,18 +48,6 @@ def _lua(why: str, old: str, new: str, *, profile: str = "mixed", every: bool = 
 
 def _python(why: str, *, profile: str = "mixed") -> Callable[[Callable[[], None]], Mutant]:
     return lambda put_in: Mutant(why, put_in, profile)
-
-
-@_python("a new epoch admits at once", profile="redis")
-def no_learning() -> None:
-    from gateway.ledger.redis.store import RedisStore  # noqa: PLC0415
-
-    old = RedisStore.__init__
-
-    def init(self: Any, *arguments: Any, **named: Any) -> None:
-        old(self, *arguments, **{**named, "learning_seconds": 0.0})
-
-    RedisStore.__init__ = init  # type: ignore[method-assign]
 
 
 @_python("live holds are not named to a new epoch", profile="redis")
@@ -140,7 +128,10 @@ def observer_dies() -> None:
 
 
 MUTANTS: dict[str, Mutant] = {
-    "no_learning": no_learning,
+    "no_learning": _lua(
+        "a new epoch admits at once: holds of other gateways are not back yet",
+        "state.epoch + ledger.learning - NOW)", "0)", profile="pressure",
+    ),
     "no_bringing_back": no_bringing_back,
     "forgets_resolutions": forgets_resolutions,
     "queue_forgets_a_place": queue_forgets_a_place,

@@ -9,6 +9,7 @@ Times stand still but for three steps: to the lump, past the learning time, past
 
 import argparse
 import hashlib
+import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -112,10 +113,14 @@ class Walk:
         seen = {first.digest()}
         waiting: list[tuple[State, tuple[str, ...]]] = [(first, ())]
         self.lowest = first.true
+        chance = random.Random(1)
         while waiting:
             if len(seen) >= at_most:
                 self.is_whole = False
                 break
+            # From anywhere, so that a bounded walk sees some of everything.
+            at = chance.randrange(len(waiting))
+            waiting[at], waiting[-1] = waiting[-1], waiting[at]
             state, path = waiting.pop()
             following = list(self._steps(state))
             if not following:
