@@ -84,7 +84,7 @@ class Ledger:
         store.on_connect = self._greet
 
     async def reserve(self, ask: Ask) -> Admission:
-        """Ask for a hold and a request slot; both or nothing.
+        """Ask for a hold and a request slot (T3); both or nothing.
 
         Raises:
             LedgerUnavailable: No answer from the store; what it may have held is released. To a
@@ -164,7 +164,7 @@ class Ledger:
         await self._run(scripts.COUNT_REFUSALS, lambda: flat)
 
     def settle(self, hold: Hold, consumed: int, observation: Observation | None = None) -> None:
-        """The call consumed that much: delivered in the background, surely and once."""
+        """The call consumed that much (T4): delivered in the background, surely and once."""
         ended = hold.ended_record(consumed)
 
         def arguments() -> Sequence[str | int]:
@@ -173,18 +173,18 @@ class Ledger:
         self._resolve(hold.id, scripts.SETTLE, arguments)
 
     def release(self, hold: Hold) -> None:
-        """The call surely consumed nothing: delivered in the background."""
+        """The call surely consumed nothing (T5): delivered in the background."""
         self._resolve(hold.id, scripts.RELEASE, lambda: (f"{hold.id}|{hold.epoch}|",))
 
     def doubt(self, hold: Hold) -> None:
-        """The call may have consumed its reservation: the hold stays until it expires.
+        """The call may have consumed its reservation (T5): the hold stays until it expires.
 
         It also stays among the holds that this gateway brings back to an emptied store: Keepa may
         still be at work on it.
         """
 
     async def keep(self) -> None:
-        """Name the live holds, for a new epoch to have them; raises LedgerUnavailable."""
+        """Name the live holds (T8), for a new epoch to have them; raises LedgerUnavailable."""
         now = time.monotonic()
         for hold in [
             h for h in self._live.values() if now - h.began_at >= self._rules.hold_seconds
@@ -222,7 +222,7 @@ class Ledger:
         return Turn(reply.code, reply.balance, reply.epoch, self._outlook(reply), ends_at)
 
     async def observe(self, turn: Turn, observation: Observation) -> Outlook:
-        """Weigh a `/token` answer; raises LedgerUnavailable."""
+        """Weigh a `/token` answer (T6); raises LedgerUnavailable."""
         reply = await self._run(
             scripts.OBSERVE,
             lambda: (turn.epoch, turn.balance.consumed, observation.record(time.monotonic())),
