@@ -113,6 +113,8 @@ async def test_never_comes_before_not_now(serve, simulate, reason):
         rate_limit_burst=1,
         breaker_failures=1,
     )
+    # An answer to its own question meanwhile would show that Keepa is alive.
+    await gateway.until_ready()
     got = await gateway.ask("/tracking?type=list", SHOP, "X-Sim-Fault: drop")
     assert got.status == 502
     read_refusal(await gateway.ask(products(1), BATCH), 503, "circuit_open", "unavailable")
