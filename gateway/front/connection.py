@@ -284,7 +284,7 @@ class Connection(Pipe):
             await asyncio.sleep(0)
 
     def _explain(self, request: Request, fault: Exception) -> Response | None:
-        """Return what is told of a fault of our own; None: nothing can be told."""
+        """Return the response to an unexpected error; None: nothing more can be sent."""
         if isinstance(fault, ConnectionError) and self.has_left:
             return None
         _log.error("unhandled", fault=type(fault).__name__, exc_info=fault)

@@ -48,7 +48,7 @@ def too_large_headers() -> TooLarge:
 
 
 def refusal_of(fault: HttpProcessingError) -> Refusal:
-    """Return what is told of bytes that are no request."""
+    """Return the refusal of bytes that are not a request."""
     if isinstance(fault, LineTooLong):
         return UriTooLong() if fault.args[1] == MAX_LINE else too_large_headers()
     return BadRequest()

@@ -96,7 +96,7 @@ class Connection(BaseProtocol, asyncio.BufferedProtocol):
         self._is_spent = True
         try:
             self._answers.feed_eof()
-        except Exception as fault:  # noqa: BLE001 - the parser's own, which tell of bytes
+        except Exception as fault:  # noqa: BLE001 - the parser's own errors, for wrong bytes
             self._cut(fault)
         if self._room and not self._room.done():
             self._room.set_result(None)

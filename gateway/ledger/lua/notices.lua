@@ -13,7 +13,7 @@ local function add(what, count)
   end
 end
 
--- Tell of something that no order of events explains: our fault, or somebody else's hand in our keys.
+-- Report a broken invariant: a bug of ours, or a key of the ledger that somebody else changed.
 local function inconsistent(what)
   if not string.find(strange, what, 1, true) then
     strange = strange == '' and what or strange .. ',' .. what

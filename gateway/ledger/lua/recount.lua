@@ -36,7 +36,7 @@ return function()
       redis.call('HSET', keys.holds, id, holds.pack(hold))
     end
     redis.call('ZADD', keys.expiries, whole(hold.expiry), id)
-    -- The scan may tell of it twice.
+    -- A scan may return the same hold twice.
     if redis.call('ZADD', keys.starts, 'NX', whole(hold.start), id) == 0 then
       return
     end
